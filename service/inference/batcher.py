@@ -1,0 +1,344 @@
+"""The generic micro-batcher: single items in, batches to one runner, each caller gets its own result.
+
+It is asyncio and the standard library only, and knows nothing of pictures, arrays, threads or HTTP.
+The rules, each with its test in tests/inference/test_batcher.py:
+
+- A batch leaves when it is full, when its head has waited `max_wait_ms` since it ARRIVED (so under load an aged
+  head leaves at once and batches grow while the runner is busy), when waiting on would cost somebody the deadline,
+  or at drain. If the runner is free and nobody has announced another item, waiting buys nothing: it leaves idle.
+- A cancelled or past-deadline job never enters a batch. Every `submit` ends exactly once.
+- A run that raises is repeated in halves, so that only the guilty item fails.
+- Who goes first is decided in lanes.py (interactive, bulk) and overload.py (when the queue stands).
+"""
+
+import asyncio
+import logging
+import math
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Generic, Self, TypeVar
+
+from service.errors import DeadlineExceeded, Draining, EngineFailed, GlimtError, NotReady, QueueFull, Unavailable
+from service.inference.lanes import INTERACTIVE, Job, Lane, Lanes
+from service.inference.overload import Overload
+from service.inference.predictions import Released
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+FIRST_GUESS_S = 0.05  # seconds per item until a batch has been measured: one ResNet50 on a laptop core
+MARGIN = 1.5  # a batch that hurries for a deadline leaves this many expected run times before it
+SMOOTHING = 0.2  # weight of the newest batch in the moving average of seconds per item
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Generic[Result]):
+    """What `submit` returns: the item's own result and how its batch came about. Durations in seconds."""
+
+    result: Result
+    queue_s: float
+    run_s: float
+    batch_size: int
+    released_by: Released
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One finished run, told to `observe`. `ok` counts the items that got a result."""
+
+    size: int
+    ok: int
+    released_by: Released
+    run_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """A frozen snapshot. `pending` jobs wait, `announced` items are on their way, `running` are in the runner since
+    `running_s` seconds. `totals` counts submitted, completed, failed, cancelled, expired and refused jobs."""
+
+    alive: bool
+    pending: int
+    announced: int
+    running: int
+    running_s: float
+    max_batch: int
+    max_wait_ms: float
+    max_pending: int
+    items_per_s: float
+    overloaded: bool
+    totals: dict[str, int]
+
+
+class Batcher(Generic[Item, Result]):
+    """`async with Batcher(run, ...) as batcher: outcome = await batcher.submit(item)`.
+
+    `run` is awaited with 1..max_batch items and returns as many results in the same order; it is never awaited
+    twice at once. `observe` is called with each finished `Batch`. Times come from the loop's clock.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[list[Item]], Awaitable[Sequence[Result]]],
+        *,
+        max_batch: int,
+        max_wait_ms: float,
+        max_pending: int,
+        overload: Overload | None = None,
+        observe: Callable[[Batch], None] = lambda batch: None,
+    ) -> None:
+        self._run = run
+        self._observe = observe
+        self._lanes = Lanes[Item, Outcome[Result]](overload or Overload())
+        self._wake, self._room = asyncio.Event(), asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._draining = False
+        self._announced = 0
+        self._running: list[Job[Item, Outcome[Result]]] = []
+        self._running_since = 0.0
+        self._item_s = FIRST_GUESS_S
+        self._totals: Counter[str] = Counter()
+        self._max_batch, self._max_wait_s, self._max_pending = 1, 0.0, 1
+        self.configure(max_batch=max_batch, max_wait_ms=max_wait_ms, max_pending=max_pending)
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.create_task(self._work(), name="batcher")
+        self._task.add_done_callback(self._release_everyone)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    def configure(
+        self, *, max_batch: int | None = None, max_wait_ms: float | None = None, max_pending: int | None = None
+    ) -> None:
+        """Change limits while running; the next batch obeys. Out of range: ValueError, and nothing changes."""
+        if not all(limit is None or limit >= 1 for limit in (max_batch, max_pending)):
+            raise ValueError("max_batch and max_pending must be at least 1")
+        if max_wait_ms is not None and not 0 <= max_wait_ms < math.inf:
+            raise ValueError("max_wait_ms must be 0 or more")
+        self._max_batch = max_batch or self._max_batch
+        self._max_pending = max_pending or self._max_pending
+        self._max_wait_s = self._max_wait_s if max_wait_ms is None else max_wait_ms / 1000
+        self._wake.set()
+        self._room.set()
+
+    @contextmanager
+    def announce(self) -> Iterator[None]:
+        """Hold a place for an item that is being prepared; leave the block right before `submit`.
+
+        While somebody holds one, a free runner waits for it (at most the window) instead of leaving idle.
+        Raises QueueFull, Draining or NotReady before any work is done.
+        """
+        self.refuse_if_full()
+        self._announced += 1
+        try:
+            yield
+        finally:
+            self._announced -= 1
+            self._wake.set()
+            self._room.set()
+
+    async def wait_for_room(self) -> None:
+        """Return when there is a place (streams wait where single requests are refused), or when it closes."""
+        while self._taken >= self._max_pending and self._alive and not self._draining:
+            self._room.clear()
+            await self._room.wait()
+
+    def refuse_if_full(self) -> None:
+        """Admission, to be asked before any work: raises QueueFull, Draining or NotReady."""
+        if self._draining:
+            raise _draining()
+        self._refuse()
+
+    def _refuse(self) -> None:
+        if not self._alive:
+            raise self._closed()
+        if self._taken >= self._max_pending:
+            self._totals["refused"] += 1
+            raise self._queue_full(f"{self._taken} pictures wait already; the limit is {self._max_pending}.")
+
+    async def submit(self, item: Item, *, deadline: float | None = None, lane: Lane = INTERACTIVE) -> Outcome[Result]:
+        """Queue the item and wait for its own result. `deadline` is a time of the loop's clock.
+
+        Raises QueueFull, Draining or NotReady at once, DeadlineExceeded at the deadline, EngineFailed when the
+        runner cannot compute this item. Cancelling takes the item out of the queue. While a drain goes on, what was
+        announced before it is still taken.
+        """
+        self._refuse()
+        when = math.inf if deadline is None else deadline
+        job = Job[Item, Outcome[Result]](item, self._loop.create_future(), self._loop.time(), when)
+        self._lanes.add(job, lane)
+        self._totals["submitted"] += 1
+        self._wake.set()
+        try:
+            async with asyncio.timeout_at(deadline) as limit:
+                return await job.future
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            self._totals["expired"] += 1
+            raise DeadlineExceeded("The deadline passed before the batch of this picture was done.") from None
+        except asyncio.CancelledError:
+            self._totals["cancelled"] += 1
+            raise
+        finally:
+            self._lanes.discard(job)
+            self._wake.set()
+            self._room.set()
+
+    def stats(self) -> Stats:
+        """How it stands now."""
+        return Stats(
+            alive=self._alive,
+            pending=len(self._lanes),
+            announced=self._announced,
+            running=len(self._running),
+            running_s=self._loop.time() - self._running_since if self._running else 0.0,
+            max_batch=self._max_batch,
+            max_wait_ms=self._max_wait_s * 1000,
+            max_pending=self._max_pending,
+            items_per_s=1 / self._item_s,
+            overloaded=self._lanes.overload.standing,
+            totals=dict(self._totals),
+        )
+
+    async def aclose(self, *, drain_s: float = 0.0) -> None:
+        """Refuse new items, compute what waits for at most `drain_s` seconds, release the rest with Draining."""
+        self._draining = True
+        self._wake.set()
+        self._room.set()
+        if self._task is None:
+            return
+        await asyncio.wait([self._task], timeout=drain_s)
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+    @property
+    def _alive(self) -> bool:
+        return self._task is not None and not self._task.done()
+
+    @property
+    def _taken(self) -> int:
+        return len(self._lanes) + self._announced
+
+    def _queue_full(self, detail: str) -> QueueFull:
+        """Retry-After is the queued work divided by the measured rate."""
+        retry_after_s = max(1, math.ceil((self._taken + len(self._running)) * self._item_s))
+        return QueueFull(f"{detail} Try again in {retry_after_s} s.", retry_after_s=retry_after_s)
+
+    def _release_everyone(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.critical("the batch worker died", exc_info=error)
+        for job in [*self._running, *self._lanes]:
+            self._settle(job, self._closed())
+        self._room.set()
+
+    def _closed(self) -> Unavailable:
+        return _draining() if self._draining else NotReady("The batch worker is not running.", retry_after_s=5)
+
+    async def _work(self) -> None:
+        while (released_by := await self._release()) is not None:
+            now = self._loop.time()
+            for job in self._lanes.take_too_old(now):
+                self._totals["refused"] += 1
+                self._settle(job, self._queue_full("More pictures arrive than can be computed."))
+            self._running, self._running_since = self._lanes.take(self._max_batch, now), now
+            try:
+                await self._compute(self._running, released_by)
+            except Exception as error:
+                log.exception("a batch could not be handled")
+                for job in self._running:
+                    self._settle(job, _engine_failed(error))
+            self._running = []
+
+    async def _release(self) -> Released | None:
+        """Wait until a batch should leave and say why; None when drained and empty. One timer per batch."""
+        timer: asyncio.TimerHandle | None = None
+        try:
+            while self._lanes or self._announced or not self._draining:
+                self._wake.clear()
+                if self._lanes:
+                    leave_at, reason = self._departure()
+                    if leave_at <= self._loop.time():
+                        return reason
+                    if timer is None or timer.when() != leave_at:
+                        if timer is not None:
+                            timer.cancel()
+                        timer = self._loop.call_at(leave_at, self._wake.set)
+                await self._wake.wait()
+            return None
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def _departure(self) -> tuple[float, Released]:
+        """When the next batch should leave if nothing else happens, and why. Needs a job in the queue."""
+        if len(self._lanes) >= self._max_batch:
+            return -math.inf, "full"
+        if self._draining:
+            return -math.inf, "drain"
+        window = min(job.arrived for job in self._lanes) + self._max_wait_s
+        if window > self._loop.time() and not self._announced:
+            return -math.inf, "idle"
+        urgent = min(job.deadline for job in self._lanes) - MARGIN * len(self._lanes) * self._item_s
+        return (window, "window") if window <= urgent else (urgent, "deadline")
+
+    async def _compute(self, jobs: Sequence[Job[Item, Outcome[Result]]], released_by: Released) -> None:
+        """Run the jobs that are still wanted; when the run fails, each half on its own."""
+        jobs = [job for job in jobs if not job.future.done()]
+        if not jobs:
+            return
+        started = self._loop.time()
+        results, error = await self._attempt([job.item for job in jobs])
+        run_s = self._loop.time() - started
+        self._observe(Batch(len(jobs), len(results), released_by, run_s))
+        if error is None:
+            self._item_s += SMOOTHING * (run_s / len(jobs) - self._item_s)
+            for job, result in zip(jobs, results, strict=True):
+                self._settle(job, Outcome(result, started - job.arrived, run_s, len(jobs), released_by))
+        elif len(jobs) == 1:
+            self._settle(jobs[0], _engine_failed(error))
+        else:
+            log.warning("a batch of %d failed and is repeated in halves: %r", len(jobs), error)
+            middle = len(jobs) // 2
+            await self._compute(jobs[:middle], released_by)
+            await self._compute(jobs[middle:], released_by)
+
+    async def _attempt(self, items: list[Item]) -> tuple[Sequence[Result], BaseException | None]:
+        """One run: its results, or what went wrong, even a SystemExit from the runner's thread."""
+        try:
+            results = await self._run(items)
+            if len(results) != len(items):
+                raise RuntimeError(f"the runner returned {len(results)} results for {len(items)} items")
+            return results, None
+        except BaseException as error:
+            task = asyncio.current_task()
+            if isinstance(error, GeneratorExit) or (task is not None and task.cancelling()):
+                raise
+            return [], error
+
+    def _settle(self, job: Job[Item, Outcome[Result]], end: Outcome[Result] | GlimtError) -> None:
+        if job.future.done():
+            return
+        if isinstance(end, GlimtError):
+            self._totals["failed"] += 1
+            job.future.set_exception(end)
+        else:
+            self._totals["completed"] += 1
+            job.future.set_result(end)
+
+
+def _draining() -> Draining:
+    return Draining("The service is shutting down and takes no new pictures.", retry_after_s=5)
+
+
+def _engine_failed(error: BaseException) -> EngineFailed:
+    failed = EngineFailed("The model failed on this picture; others in its batch were answered.")
+    failed.__cause__ = error
+    return failed

@@ -1,0 +1,32 @@
+"""The engine's contract: what a runtime must do to be served. Knows no runtime."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.float32]
+"""float32 (n, h, w, 3), normalised as the architecture wants."""
+Scores = NDArray[np.float32]
+"""float32 (n, classes), probabilities."""
+
+
+class Engine(Protocol):
+    """Blocking, called from one thread only, in this order: load, warm_up, predict any number of times, close."""
+
+    @property
+    def name(self) -> str:
+        """`tensorflow`, `openvino`, ..."""
+
+    def load(self) -> None:
+        """Bring the model into memory. Raises StartError when its files cannot be used."""
+
+    def warm_up(self, batch_sizes: Sequence[int]) -> None:
+        """Run every batch size that can occur once, so that the first client does not pay for it."""
+
+    def predict(self, pixels: Pixels) -> Scores:
+        """float32 (n, h, w, 3) -> float32 (n, classes) probabilities, one row per picture, n >= 1."""
+
+    def close(self) -> None:
+        """Give the memory back. Nothing is called after this."""

@@ -1,0 +1,86 @@
+"""The jobs that wait for a batch, in their lanes: who goes next. Pure bookkeeping; the batcher owns the time."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Generic, Literal, TypeVar
+
+from service.inference.overload import Overload
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Lane = Literal["interactive", "bulk"]
+
+INTERACTIVE: Lane = "interactive"
+BULK: Lane = "bulk"
+BULK_TURN = 4  # a waiting bulk lane gets a quarter of a batch after this many batches without it
+
+
+@dataclass(eq=False, slots=True)
+class Job(Generic[Item, Result]):
+    """One submitted item. `arrived` and `deadline` are times of the loop's clock; no deadline is infinity."""
+
+    item: Item
+    future: asyncio.Future[Result]
+    arrived: float
+    deadline: float
+
+
+class Lanes(Generic[Item, Result]):
+    """Interactive before bulk, yet bulk never starves; arrival order within a lane, unless `overload` stands."""
+
+    def __init__(self, overload: Overload) -> None:
+        self.overload = overload
+        self._interactive: dict[Job[Item, Result], None] = {}  # dicts as ordered sets: leaving early costs O(1)
+        self._bulk: dict[Job[Item, Result], None] = {}
+        self._bulk_passed_over = 0
+
+    def __len__(self) -> int:
+        return len(self._interactive) + len(self._bulk)
+
+    def __iter__(self) -> Iterator[Job[Item, Result]]:
+        yield from self._interactive
+        yield from self._bulk
+
+    def add(self, job: Job[Item, Result], lane: Lane) -> None:
+        """Queue the job at the end of its lane."""
+        (self._interactive if lane == INTERACTIVE else self._bulk)[job] = None
+
+    def discard(self, job: Job[Item, Result]) -> None:
+        """Forget the job, wherever it is."""
+        self._interactive.pop(job, None)
+        self._bulk.pop(job, None)
+
+    def take(self, count: int, now: float) -> list[Job[Item, Result]]:
+        """Up to `count` jobs that are still wanted, out of the lanes."""
+        bulk_turn = self._bulk_passed_over >= BULK_TURN
+        batch = _pop(self._bulk, max(1, count // 4) if bulk_turn else 0, now)
+        urgent = _pop(self._interactive, count - len(batch), now, newest_first=self.overload.standing)
+        batch += urgent
+        batch += _pop(self._bulk, count - len(batch), now)
+        passed_over = self._bulk and len(batch) == len(urgent)
+        self._bulk_passed_over = self._bulk_passed_over + 1 if passed_over else 0
+        if urgent:
+            self.overload.note(now, now - max(job.arrived for job in urgent), len(self._interactive))
+        return batch
+
+    def take_too_old(self, now: float) -> list[Job[Item, Result]]:
+        """The interactive jobs that overload has made not worth computing, out of the lane."""
+        old = [job for job in self._interactive if self.overload.too_old(now - job.arrived)]
+        for job in old:
+            del self._interactive[job]
+        return old
+
+
+def _pop(
+    lane: dict[Job[Item, Result], None], count: int, now: float, *, newest_first: bool = False
+) -> list[Job[Item, Result]]:
+    """Take `count` jobs off the lane. Those nobody waits for any more fall out; their `submit` ends by itself."""
+    taken: list[Job[Item, Result]] = []
+    for job in list(reversed(lane) if newest_first else lane):
+        if len(taken) == count:
+            break
+        del lane[job]
+        if not job.future.done() and job.deadline > now:
+            taken.append(job)
+    return taken

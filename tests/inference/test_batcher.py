@@ -1,0 +1,626 @@
+"""The batcher's contract, a test per line. Time is virtual (tests/warp.py); the runner is gated."""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from service.errors import DeadlineExceeded, Draining, EngineFailed, NotReady, QueueFull
+from service.inference.batcher import FIRST_GUESS_S, Batch, Batcher, Outcome
+from service.inference.lanes import BULK, BULK_TURN
+from service.inference.overload import Overload
+from tests.warp import settle, warp_loop, warped
+
+WINDOW_MS = 1000.0
+
+
+class Runner:
+    """Doubles each number. Waits at `gate` first, and for `run_s` of virtual time; records every batch it ran."""
+
+    def __init__(self, run_s: float = 0.0, *, open_gate: bool = True) -> None:
+        self.run_s = run_s
+        self.gate = asyncio.Event()
+        self.batches: list[list[int]] = []
+        self.poison: dict[int, BaseException] = {}
+        self.now_running = 0
+        if open_gate:
+            self.gate.set()
+
+    async def __call__(self, items: list[int]) -> Sequence[int]:
+        self.now_running += 1
+        assert self.now_running == 1, "two runs at once"
+        try:
+            self.batches.append(items)
+            await self.gate.wait()
+            await asyncio.sleep(self.run_s)
+            for item in items:
+                if item in self.poison:
+                    raise self.poison[item]
+            return [2 * item for item in items]
+        finally:
+            self.now_running -= 1
+
+    @property
+    def computed(self) -> list[int]:
+        return [item for batch in self.batches for item in batch]
+
+
+Numbers = Batcher[int, int]
+
+
+def numbers(runner: Runner, **changes: Any) -> Numbers:
+    limits: dict[str, Any] = {"max_batch": 4, "max_wait_ms": WINDOW_MS, "max_pending": 100}
+    return Batcher(runner, **(limits | changes))
+
+
+def send(batcher: Numbers, *items: int, **options: Any) -> list[asyncio.Task[Outcome[int]]]:
+    return [asyncio.create_task(batcher.submit(item, **options)) for item in items]
+
+
+async def busy(batcher: Numbers, runner: Runner) -> asyncio.Task[Outcome[int]]:
+    """Keep the runner busy with item 0 until its gate opens."""
+    runner.gate.clear()
+    (task,) = send(batcher, 0)
+    await settle()
+    assert runner.batches == [[0]]
+    return task
+
+
+# When a batch leaves
+
+
+@warped
+async def test_full_batch_leaves_at_once() -> None:
+    """max_batch jobs leave together, before the window has passed and although more are announced."""
+    runner = Runner()
+    async with numbers(runner) as batcher:
+        with batcher.announce():
+            outcomes = await asyncio.gather(*send(batcher, 1, 2, 3, 4))
+    assert runner.batches == [[1, 2, 3, 4]]
+    assert {outcome.released_by for outcome in outcomes} == {"full"}
+    assert warp_loop().now == 0
+
+
+@warped
+async def test_batch_is_never_larger_than_max_batch() -> None:
+    """Nine jobs at once leave as 4 + 4 + 1."""
+    runner = Runner()
+    async with numbers(runner) as batcher:
+        await asyncio.gather(*send(batcher, *range(9)))
+    assert [len(batch) for batch in runner.batches] == [4, 4, 1]
+
+
+@warped
+async def test_window_counts_from_arrival() -> None:
+    """With another item announced, the head leaves exactly max_wait after it arrived, and takes who came since."""
+    runner = Runner()
+    async with numbers(runner) as batcher:
+        with batcher.announce():
+            (first,) = send(batcher, 1)
+            await asyncio.sleep(0.4)
+            (second,) = send(batcher, 2)
+            assert (await first).released_by == "window"
+            assert warp_loop().now == pytest.approx(WINDOW_MS / 1000)
+            assert (await second).queue_s == pytest.approx(0.6)
+    assert runner.batches == [[1, 2]]
+
+
+@warped
+async def test_aged_head_leaves_at_once() -> None:
+    """Whoever waited out the window while the runner was busy leaves as soon as it is free, with all who came."""
+    runner = Runner()
+    async with numbers(runner) as batcher:
+        blocker = await busy(batcher, runner)
+        waiting = send(batcher, 1, 2)
+        await asyncio.sleep(5)
+        with batcher.announce():
+            runner.gate.set()
+            await blocker
+            outcome = await waiting[0]
+    assert runner.batches == [[0], [1, 2]]
+    assert outcome.released_by == "window"
+    assert outcome.queue_s == pytest.approx(5)
+    assert warp_loop().now == pytest.approx(5)
+
+
+@warped
+async def test_idle_runner_gets_a_lone_job_at_once() -> None:
+    """Nobody else is on the way: waiting buys nothing."""
+    async with numbers(Runner()) as batcher:
+        outcome = await batcher.submit(1)
+    assert (outcome.result, outcome.released_by, outcome.batch_size) == (2, "idle", 1)
+    assert warp_loop().now == 0
+
+
+@warped
+async def test_batch_leaves_when_the_last_announced_gives_up() -> None:
+    """An announced item that never comes (its picture was damaged) does not cost the others the window."""
+    async with numbers(Runner()) as batcher:
+        with batcher.announce():
+            (task,) = send(batcher, 1)
+            await asyncio.sleep(0.25)
+            assert not task.done()
+        assert (await task).released_by == "idle"
+    assert warp_loop().now == pytest.approx(0.25)
+
+
+@warped
+async def test_batch_leaves_in_time_for_a_deadline() -> None:
+    """A deadline before the window's end makes the batch leave early enough to be computed."""
+    runner = Runner(run_s=FIRST_GUESS_S)
+    async with numbers(runner, max_wait_ms=10_000) as batcher:
+        with batcher.announce():
+            outcome = await batcher.submit(1, deadline=warp_loop().now + 2 + FIRST_GUESS_S)
+    assert outcome.released_by == "deadline"
+    assert outcome.queue_s <= 2
+
+
+@warped
+async def test_drain_computes_what_waits() -> None:
+    """At drain the queue leaves without waiting for its window, and everybody is answered."""
+    runner = Runner()
+    async with numbers(runner) as batcher:
+        blocker = await busy(batcher, runner)
+        waiting = send(batcher, 1, 2)
+        await settle()
+        closing = asyncio.create_task(batcher.aclose(drain_s=60))
+        await settle()
+        runner.gate.set()
+        assert [(await task).released_by for task in waiting] == ["drain", "drain"]
+        await blocker
+        await closing
+    assert warp_loop().now < WINDOW_MS / 1000
+
+
+@warped
+async def test_drain_waits_for_the_announced() -> None:
+    """What was admitted before the drain is still taken and answered."""
+    async with numbers(Runner()) as batcher:
+        with batcher.announce():
+            closing = asyncio.create_task(batcher.aclose(drain_s=60))
+            await asyncio.sleep(1)
+        assert (await batcher.submit(1)).result == 2
+        await closing
+
+
+@warped
+async def test_drain_admits_nothing_new() -> None:
+    """While a drain goes on, admission says Draining although the queue still lives."""
+    runner = Runner()
+    async with numbers(runner) as batcher:
+        blocker = await busy(batcher, runner)
+        closing = asyncio.create_task(batcher.aclose(drain_s=60))
+        await settle()
+        with pytest.raises(Draining):
+            batcher.refuse_if_full()
+        with pytest.raises(Draining), batcher.announce():
+            pass
+        runner.gate.set()
+        await asyncio.gather(blocker, closing)
+
+
+@warped
+async def test_drain_ends_with_its_time() -> None:
+    """A runner that never comes back cannot hold up the shutdown: the rest is released with Draining."""
+    runner = Runner(open_gate=False)
+    async with numbers(runner) as batcher:
+        tasks = send(batcher, 1, 2, 3, 4, 5)
+        await settle()
+        await batcher.aclose(drain_s=7)
+        assert warp_loop().now == pytest.approx(7)
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(end) for end in ends] == [Draining] * 5
+
+
+@warped
+async def test_closed_batcher_refuses() -> None:
+    """After aclose, submit and announce say Draining at once."""
+    async with numbers(Runner()) as batcher:
+        await batcher.aclose()
+        with pytest.raises(Draining):
+            await batcher.submit(1)
+        with pytest.raises(Draining), batcher.announce():
+            pass
+
+
+@warped
+async def test_one_timer_per_batch() -> None:
+    """Arrivals during a window do not set timers of their own, and an idle batcher does not poll."""
+    async with numbers(Runner(), max_batch=16) as batcher:
+        with batcher.announce():
+            tasks = []
+            for item in range(10):
+                tasks += send(batcher, item)
+                await settle()
+            await asyncio.gather(*tasks)
+        loop = warp_loop()
+        assert loop.timers == 1
+        slept = loop.sleeps
+        await asyncio.sleep(3600)
+        assert loop.sleeps == slept + 1
+
+
+# What enters a batch
+
+
+@warped
+async def test_cancelled_job_never_enters_a_batch() -> None:
+    """A caller that leaves while queued frees its place at once and is not computed."""
+    runner = Runner()
+    async with numbers(runner) as batcher:
+        blocker = await busy(batcher, runner)
+        leaver, stayer = send(batcher, 1, 2)
+        await settle()
+        leaver.cancel()
+        await settle()
+        assert batcher.stats().pending == 1
+        runner.gate.set()
+        await asyncio.gather(blocker, stayer)
+        assert batcher.stats().totals["cancelled"] == 1
+    assert runner.computed == [0, 2]
+
+
+@warped
+async def test_job_cancelled_in_the_same_turn_never_enters_a_batch() -> None:
+    """Also when the cancel falls between the end of one run and the forming of the next batch."""
+    runner = Runner()
+    tasks: list[asyncio.Task[Outcome[int]]] = []
+    async with numbers(runner, max_batch=2, observe=lambda batch: tasks[0].cancel() and None) as batcher:
+        blocker = await busy(batcher, runner)
+        tasks += send(batcher, 1, 2, 3)
+        await settle()
+        runner.gate.set()
+        await asyncio.gather(blocker, *tasks[1:])
+    assert runner.batches == [[0], [2, 3]]
+
+
+@warped
+async def test_past_deadline_job_never_enters_a_batch() -> None:
+    """It is told at its deadline, also while the runner is busy, and is not computed."""
+    runner = Runner()
+    async with numbers(runner) as batcher:
+        blocker = await busy(batcher, runner)
+        (late,) = send(batcher, 1, deadline=3.0)
+        with pytest.raises(DeadlineExceeded):
+            await late
+        assert warp_loop().now == pytest.approx(3)
+        runner.gate.set()
+        await blocker
+        assert batcher.stats().totals["expired"] == 1
+    assert runner.computed == [0]
+
+
+@warped
+async def test_deadline_already_past_is_not_computed() -> None:
+    """A job that arrives too late meets an idle runner and still is not computed."""
+    runner = Runner()
+    async with numbers(runner) as batcher:
+        await asyncio.sleep(10)
+        with pytest.raises(DeadlineExceeded):
+            await batcher.submit(1, deadline=5.0)
+        await batcher.submit(2)
+    assert runner.computed == [2]
+
+
+@warped
+async def test_deadline_during_the_run() -> None:
+    """Never a late answer: DeadlineExceeded at the deadline; the neighbours in the batch get their results."""
+    runner = Runner(run_s=10)
+    async with numbers(runner, max_batch=2) as batcher:
+        hurried, patient = send(batcher, 1, deadline=4.0) + send(batcher, 2)
+        with pytest.raises(DeadlineExceeded):
+            await hurried
+        assert warp_loop().now == pytest.approx(4)
+        assert (await patient).result == 4
+
+
+@warped
+async def test_leaver_during_the_run_harms_nobody() -> None:
+    """A result for a caller who has gone is dropped; the others get theirs."""
+    runner = Runner(run_s=1)
+    async with numbers(runner) as batcher:
+        tasks = send(batcher, 1, 2, 3, 4)
+        await settle()
+        tasks[0].cancel()
+        outcomes = await asyncio.gather(*tasks[1:])
+    assert [outcome.result for outcome in outcomes] == [4, 6, 8]
+
+
+# Failures
+
+
+@warped
+async def test_only_the_guilty_item_fails() -> None:
+    """A run that raises is repeated in halves."""
+    runner = Runner()
+    runner.poison[3] = ValueError("poison")
+    async with numbers(runner) as batcher:
+        ends = await asyncio.gather(*send(batcher, 1, 2, 3, 4), return_exceptions=True)
+    assert [type(end) for end in ends] == [Outcome, Outcome, EngineFailed, Outcome]
+    assert runner.batches == [[1, 2, 3, 4], [1, 2], [3, 4], [3], [4]]
+
+
+@warped
+async def test_abandoned_jobs_are_not_computed_again() -> None:
+    """Who leaves during a run that fails is not in its halves."""
+    runner = Runner(run_s=1)
+    runner.poison[4] = ValueError("poison")
+    async with numbers(runner) as batcher:
+        tasks = send(batcher, 1, 2, 3, 4)
+        await settle()
+        tasks[0].cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    assert runner.batches[1:] == [[2], [3, 4], [3], [4]]
+
+
+@warped
+async def test_wrong_count_is_a_failed_run() -> None:
+    """A runner that returns too few or too many results fails; nobody gets another's row."""
+
+    async def short(items: list[int]) -> list[int]:
+        return items[1:] if len(items) > 1 else items
+
+    async with Batcher(short, max_batch=2, max_wait_ms=0, max_pending=9) as batcher:
+        outcomes = await asyncio.gather(batcher.submit(1), batcher.submit(2))
+    assert [(outcome.result, outcome.batch_size) for outcome in outcomes] == [(1, 1), (2, 1)]
+
+
+@pytest.mark.parametrize("error", [SystemExit(1), KeyboardInterrupt(), asyncio.CancelledError(), MemoryError()])
+def test_the_loop_survives_any_exception(error: BaseException) -> None:
+    """Even a BaseException out of the runner's thread fails one item only, and the next is computed."""
+
+    @warped
+    async def run() -> None:
+        runner = Runner()
+        runner.poison[1] = error
+        async with numbers(runner) as batcher:
+            with pytest.raises(EngineFailed):
+                await batcher.submit(1)
+            assert (await batcher.submit(2)).result == 4
+            assert batcher.stats().alive
+
+    run()
+
+
+@warped
+async def test_a_faulty_observer_does_not_stop_the_loop() -> None:
+    """What goes wrong beside the run fails the batch, not the worker."""
+    calls: list[Batch] = []
+
+    def observe(batch: Batch) -> None:
+        calls.append(batch)
+        if len(calls) == 1:
+            raise ZeroDivisionError
+
+    async with numbers(Runner(), observe=observe) as batcher:
+        with pytest.raises(EngineFailed):
+            await batcher.submit(1)
+        assert (await batcher.submit(2)).result == 4
+
+
+@warped
+async def test_a_dead_worker_releases_everyone() -> None:
+    """If the worker task dies all the same, nobody waits for ever, and it shows in `alive`."""
+
+    class Fatal(BaseException):
+        pass
+
+    def die(batch: Batch) -> None:
+        raise Fatal
+
+    async with numbers(Runner(run_s=1), observe=die, max_batch=1) as batcher:
+        ends = await asyncio.gather(*send(batcher, 1, 2, 3), return_exceptions=True)
+        assert [type(end) for end in ends] == [NotReady] * 3
+        assert not batcher.stats().alive
+        with pytest.raises(NotReady):
+            await batcher.submit(4)
+
+
+# Bounds
+
+
+@warped
+async def test_full_queue_refuses_at_once() -> None:
+    """max_pending waiting: QueueFull, with the queued work divided by the measured rate as retry_after."""
+    runner = Runner(run_s=8)
+    async with numbers(runner, max_pending=3) as batcher:
+        for _ in range(40):
+            await batcher.submit(0)
+        blocker, *waiting = send(batcher, 0)
+        await settle()
+        waiting = send(batcher, 1, 2, 3)
+        await settle()
+        with pytest.raises(QueueFull) as refused:
+            await batcher.submit(4)
+        assert refused.value.retry_after_s == 32  # three waiting and one running, 8 s each
+        assert batcher.stats().totals["refused"] == 1
+        await asyncio.gather(blocker, *waiting)
+    assert 4 not in runner.computed
+
+
+@warped
+async def test_announced_items_hold_places() -> None:
+    """What is being decoded counts as waiting, so an admitted item is never refused later."""
+    async with numbers(Runner(), max_pending=2) as batcher:
+        with batcher.announce(), batcher.announce():
+            with pytest.raises(QueueFull), batcher.announce():
+                pass
+            with pytest.raises(QueueFull):
+                batcher.refuse_if_full()
+        batcher.refuse_if_full()
+
+
+@warped
+async def test_streams_wait_for_room() -> None:
+    """wait_for_room returns when a place is free, not before."""
+    runner = Runner()
+    async with numbers(runner, max_pending=1) as batcher:
+        blocker = await busy(batcher, runner)
+        (waiting,) = send(batcher, 1)
+        await settle()
+        room = asyncio.create_task(batcher.wait_for_room())
+        await settle()
+        assert not room.done()
+        waiting.cancel()
+        await room
+        runner.gate.set()
+        await blocker
+
+
+@warped
+async def test_configure_while_running() -> None:
+    """New limits hold from the next batch on; a bad one raises and changes nothing."""
+    runner = Runner()
+    async with numbers(runner) as batcher:
+        batcher.configure(max_batch=2, max_wait_ms=3, max_pending=7)
+        await asyncio.gather(*send(batcher, 1, 2, 3, 4))
+        assert runner.batches == [[1, 2], [3, 4]]
+        for bad in ({"max_batch": 0}, {"max_pending": 0}, {"max_wait_ms": -1.0}, {"max_wait_ms": float("inf")}):
+            with pytest.raises(ValueError, match="must be"):
+                batcher.configure(**{"max_batch": 9, **bad})  # type: ignore[arg-type]
+        stats = batcher.stats()
+    assert (stats.max_batch, stats.max_wait_ms, stats.max_pending) == (2, 3.0, 7)
+
+
+@warped
+async def test_stats_add_up() -> None:
+    """The snapshot shows what waits, what is announced and what runs, and goes back to zero."""
+    runner = Runner()
+    async with numbers(runner) as batcher:
+        blocker = await busy(batcher, runner)
+        waiting = send(batcher, 1, 2)
+        await settle()
+        with batcher.announce():
+            stats = batcher.stats()
+        assert (stats.pending, stats.announced, stats.running) == (2, 1, 1)
+        runner.gate.set()
+        await asyncio.gather(blocker, *waiting)
+        await settle()
+        stats = batcher.stats()
+        assert (stats.pending, stats.announced, stats.running) == (0, 0, 0)
+        assert stats.totals == {"submitted": 3, "completed": 3}
+
+
+@warped
+async def test_the_rate_is_measured() -> None:
+    """items_per_s follows the runner, from the first guess on."""
+    async with numbers(Runner(run_s=2)) as batcher:
+        for _ in range(60):
+            await asyncio.gather(*send(batcher, 1, 2, 3, 4))
+        assert batcher.stats().items_per_s == pytest.approx(2, rel=0.01)
+
+
+# Order
+
+
+@warped
+async def test_arrival_order() -> None:
+    """First come, first served, and everybody gets his own result."""
+    runner = Runner()
+    async with numbers(runner, max_batch=3) as batcher:
+        outcomes = await asyncio.gather(*send(batcher, *range(10)))
+    assert runner.computed == list(range(10))
+    assert [outcome.result for outcome in outcomes] == [2 * item for item in range(10)]
+
+
+@warped
+async def test_interactive_goes_before_bulk() -> None:
+    """A bulk job waits while interactive ones do, and fills what they leave of a batch."""
+    runner = Runner()
+    async with numbers(runner) as batcher:
+        blocker = await busy(batcher, runner)
+        tasks = send(batcher, 100, 101, 102, lane=BULK) + send(batcher, 1, 2)
+        await settle()
+        runner.gate.set()
+        await asyncio.gather(blocker, *tasks)
+    assert runner.batches[1:] == [[1, 2, 100, 101], [102]]
+
+
+@warped
+async def test_bulk_never_starves() -> None:
+    """Passed over BULK_TURN times, the bulk lane gets a quarter of the next batch."""
+    runner = Runner()
+    async with numbers(runner, max_batch=4) as batcher:
+        blocker = await busy(batcher, runner)
+        tasks = send(batcher, 100, 101, lane=BULK) + send(batcher, *range(1, 33))
+        await settle()
+        runner.gate.set()
+        await asyncio.gather(blocker, *tasks)
+    batches = runner.batches[1:]
+    assert [100 in batch for batch in batches].index(True) == BULK_TURN
+    assert [len([item for item in batch if item >= 100]) for batch in batches[: BULK_TURN + 1]] == [0] * BULK_TURN + [1]
+
+
+@warped
+async def test_standing_overload_serves_the_newest_and_refuses_the_old() -> None:
+    """When the shortest wait stays above the target: newest first, the too old get QueueFull; then order returns."""
+    runner = Runner(run_s=1)
+    async with numbers(runner, max_batch=1, overload=Overload(target_s=3, interval_s=2)) as batcher:
+        tasks = send(batcher, *range(12))
+        await asyncio.sleep(8.5)
+        fresh = send(batcher, 50, 51)
+        ends = await asyncio.gather(*tasks, *fresh, return_exceptions=True)
+        assert runner.computed[-2:] == [51, 50]
+        refused = [item for item, end in enumerate(ends) if isinstance(end, QueueFull)]
+        assert refused == list(range(len(runner.computed) - 2, 12))
+        assert not batcher.stats().overloaded
+        runner.batches.clear()
+        await asyncio.gather(*send(batcher, 1, 2, 3))
+    assert runner.computed == [1, 2, 3]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_every_submit_ends_exactly_once(seed: int) -> None:
+    """Random arrivals, lanes, cancels, deadlines, failures and reconfigurations: all ends are accounted for, nobody
+    who left was computed after leaving, everybody answered got his own result, and the gauges return to zero."""
+    warped(_random_life)(random.Random(seed))
+
+
+async def _random_life(chance: random.Random) -> None:
+    loop = warp_loop()
+    left: dict[int, float] = {}
+
+    class Checked(Runner):
+        async def __call__(self, items: list[int]) -> Sequence[int]:
+            assert len(items) <= 8
+            assert not set(items) & left.keys(), "computed after it left"
+            self.run_s = chance.choice([0.0, 0.01, 0.3])
+            return await super().__call__(items)
+
+    runner = Checked()
+    runner.poison = {item: RuntimeError("poison") for item in chance.sample(range(200), 12)}
+    async with numbers(runner, max_batch=8, max_wait_ms=20, max_pending=30) as batcher:
+        tasks: dict[int, asyncio.Task[Outcome[int]]] = {}
+
+        async def one(item: int) -> Outcome[int]:
+            deadline = loop.now + chance.random() if chance.random() < 0.3 else None
+            try:
+                with batcher.announce():
+                    await asyncio.sleep(chance.choice([0.0, 0.005, 0.05]))
+                return await batcher.submit(item, deadline=deadline, lane=chance.choice(["interactive", "bulk"]))
+            finally:
+                left[item] = loop.now
+
+        for item in range(200):
+            tasks[item] = asyncio.create_task(one(item))
+            if chance.random() < 0.2:
+                tasks[chance.choice(list(tasks))].cancel()
+            if chance.random() < 0.05:
+                batcher.configure(max_batch=chance.randint(1, 8), max_wait_ms=chance.choice([0.0, 5.0, 100.0]))
+            await asyncio.sleep(chance.choice([0.0, 0.0, 0.001, 0.05]))
+        await batcher.aclose(drain_s=1000)
+        ends = await asyncio.gather(*tasks.values(), return_exceptions=True)
+        stats = batcher.stats()
+
+    for item, end in enumerate(ends):
+        if isinstance(end, Outcome):
+            assert end.result == 2 * item
+            assert item not in runner.poison
+        else:
+            assert isinstance(end, (QueueFull, DeadlineExceeded, EngineFailed, asyncio.CancelledError))
+    totals = stats.totals
+    ended = sum(totals.get(end, 0) for end in ("completed", "failed", "cancelled", "expired"))
+    assert totals["submitted"] == ended
+    assert (stats.pending, stats.announced, stats.running) == (0, 0, 0)

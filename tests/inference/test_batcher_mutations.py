@@ -1,0 +1,96 @@
+"""Proof that the batcher's tests can fail: each kept mutation of its code must turn at least one of them red."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+NEEDED = ["service/__init__.py", "service/errors.py", "service/inference", "tests/warp.py", "pyproject.toml"]
+TESTS = [f"tests/inference/test_{name}.py" for name in ("batcher", "lanes", "overload")]
+
+# ruff: noqa: E501 (one mutation, one line)
+MUTATIONS = [
+    ("batcher", "window counts from now", "min(job.arrived for job in self._lanes) +", "self._loop.time() +"),
+    ("batcher", "idle never leaves early", "window > self._loop.time() and not self._announced", "False"),
+    ("batcher", "idle ignores the announced", "and not self._announced:", "and True:"),
+    ("batcher", "deadline does not hurry", "if window <= urgent else", "if True else"),
+    ("batcher", "no drain", 'return -math.inf, "drain"', "pass"),
+    ("batcher", "drain forgets the announced", "self._lanes or self._announced or not", "self._lanes or not"),
+    ("batcher", "full waits", "if len(self._lanes) >= self._max_batch:", "if False:"),
+    ("batcher", "larger batches", "self._lanes.take(self._max_batch, now)", "self._lanes.take(self._max_batch + 1, now)"),
+    ("batcher", "a timer per arrival", "if timer is None or timer.when() != leave_at:", "if True:"),
+    ("batcher", "no cleanup after submit", "self._lanes.discard(job)", "pass"),
+    ("batcher", "late answers", "asyncio.timeout_at(deadline)", "asyncio.timeout_at(None)"),
+    ("batcher", "abandoned jobs are rerun", "jobs = [job for job in jobs if not job.future.done()]", "jobs = list(jobs)"),
+    ("batcher", "no halving", "elif len(jobs) == 1:", "elif True:"),
+    ("batcher", "second half lost", "await self._compute(jobs[middle:], released_by)", "pass"),
+    ("batcher", "count unchecked", "if len(results) != len(items):", "if False:"),
+    ("batcher", "only Exception is survived", "except BaseException as error:", "except Exception as error:"),
+    ("batcher", "futures settled twice", "if job.future.done():\n            return", "pass"),
+    ("batcher", "faulty observer kills", "except Exception as error:\n                log", "except OSError as error:\n                log"),
+    ("batcher", "dead worker keeps everyone", "self._task.add_done_callback(self._release_everyone)", "pass"),
+    ("batcher", "unbounded", "if self._taken >= self._max_pending:", "if False:"),
+    ("batcher", "announced hold no place", "return len(self._lanes) + self._announced", "return len(self._lanes)"),
+    ("batcher", "dishonest retry_after", "(self._taken + len(self._running)) * self._item_s", "1"),
+    ("batcher", "rate not measured", "self._item_s += SMOOTHING", "self._item_s += 0"),
+    ("batcher", "room never told", "self._lanes.discard(job)\n            self._wake.set()\n            self._room.set()", "self._lanes.discard(job)"),
+    ("batcher", "half a configure", "raise ValueError(\"max_wait_ms must", "self._max_batch = max_batch or 1; raise ValueError(\"max_wait_ms must"),
+    ("batcher", "draining admits", "if self._draining:\n            raise _draining()", "pass"),
+    ("lanes", "cancelled enter batches", "if not job.future.done() and job.deadline > now:", "if job.deadline > now:"),
+    ("lanes", "expired enter batches", "and job.deadline > now:", "and True:"),
+    ("lanes", "bulk first", "batch += urgent\n", "batch = batch + urgent if bulk_turn else urgent[::-1]\n"),
+    ("lanes", "bulk starves", "self._bulk_passed_over >= BULK_TURN", "False"),
+    ("lanes", "bulk takes all its turn", "max(1, count // 4) if bulk_turn", "count if bulk_turn"),
+    ("lanes", "always newest first", "newest_first=self.overload.standing", "newest_first=True"),
+    ("lanes", "never newest first", "newest_first=self.overload.standing", "newest_first=False"),
+    ("lanes", "old are never refused", "if self.overload.too_old(now - job.arrived)", "if False"),
+    ("lanes", "longest instead of shortest wait", "now - max(job.arrived", "now - min(job.arrived"),
+    ("overload", "overload never ends", "self.standing, self._above_since = False, None", "self._above_since = None"),
+    ("overload", "stands at once", "elif now - self._above_since >= self.interval_s:", "else:"),
+]  # fmt: skip
+
+
+def mutate(folder: Path, module: str, old: str, new: str) -> None:
+    """A copy of what the tests need, with one place changed."""
+    for name in NEEDED:
+        source, target = ROOT / name, folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
+    (folder / "tests/inference").mkdir(parents=True, exist_ok=True)
+    for test in TESTS:
+        shutil.copy(ROOT / test, folder / test)
+    if not module:
+        return
+    code = folder / f"service/inference/{module}.py"
+    text = code.read_text()
+    assert text.count(old) == 1, f"the mutation's place in {module}.py has moved: {old!r} x {text.count(old)}"
+    code.write_text(text.replace(old, new))
+
+
+def outcome(folder: Path) -> int:
+    """pytest's exit code for the batcher's tests in this copy: 0 green, 1 red."""
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *TESTS]
+    environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    try:
+        return subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=60).returncode
+    except subprocess.TimeoutExpired:
+        return 1  # a mutant that hangs its test is caught as well
+
+
+@pytest.mark.slow
+def test_the_unchanged_copy_is_green(tmp_path: Path) -> None:
+    """Otherwise every mutation would seem caught."""
+    mutate(tmp_path, "", "", "")
+    assert outcome(tmp_path) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("module", "name", "old", "new"), MUTATIONS, ids=[m[1] for m in MUTATIONS])
+def test_mutation_is_caught(tmp_path: Path, module: str, name: str, old: str, new: str) -> None:
+    """The mutated batcher fails its tests."""
+    mutate(tmp_path, module, old, new)
+    assert outcome(tmp_path) == 1, f"no test notices: {name}"
