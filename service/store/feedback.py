@@ -1,0 +1,214 @@
+"""Feedback: what people said about an answer. Knows SQL, not HTTP."""
+
+import re
+from collections.abc import AsyncIterator
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Double,
+    Index,
+    Integer,
+    Row,
+    String,
+    Table,
+    UniqueConstraint,
+    delete,
+    func,
+    insert,
+    select,
+)
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.errors import Conflict, InvalidField, StoreBusy
+from service.store.database import Database
+from service.store.schema import UtcDateTime, metadata
+
+Verdict = Literal["right", "wrong"]
+
+MAX_CHARS = {
+    "owner": 200,
+    "idempotency_key": 200,
+    "image_sha256": 64,
+    "image_file_name": 255,
+    "predicted_class": 200,
+    "feedback": 2000,
+    "correct_label": 200,
+    "comment": 2000,
+    "model_name": 100,
+    "model_version": 100,
+}
+"""Longest text of each column, in characters. 255 is what file systems allow; the rest is generous for people."""
+
+MAX_ID = 2**31 - 1
+"""An id is a 32-bit integer in PostgreSQL."""
+
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+"""PostgreSQL takes no NUL, and half a surrogate pair has no UTF-8."""
+
+_EXPORT_CHUNK_ROWS = 500
+"""Rows held in memory at once, and the longest a reader's connection is kept from others."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedbackDraft:
+    """Feedback as it comes in. `feedback` is free text, `score` a probability, `image_kept`: the picture is stored."""
+
+    predicted_class: str
+    score: float
+    image_file_name: str
+    feedback: str = ""
+    verdict: Verdict | None = None
+    correct_label: str | None = None
+    comment: str | None = None
+    image_sha256: str | None = None
+    model_name: str | None = None
+    model_version: str | None = None
+    image_kept: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedbackRow(FeedbackDraft):
+    """Feedback as it is stored. `owner` None is the anonymous one."""
+
+    id: int
+    created_at: datetime
+    owner: str | None
+    idempotency_key: str | None
+
+
+def _text(name: str, *, nullable: bool = True) -> Column[Any]:
+    return Column(name, String(MAX_CHARS[name]), nullable=nullable)
+
+
+feedback_table = Table(
+    "feedback",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    _text("owner", nullable=False),  # '' is anonymous: two NULLs would not be equal to a unique constraint
+    _text("idempotency_key"),
+    _text("image_sha256"),
+    _text("image_file_name", nullable=False),
+    _text("predicted_class", nullable=False),
+    Column("score", Double, nullable=False),
+    _text("feedback", nullable=False),
+    Column("verdict", String(5)),
+    _text("correct_label"),
+    _text("comment"),
+    _text("model_name"),
+    _text("model_version"),
+    Column("image_kept", Boolean, nullable=False),
+    UniqueConstraint("owner", "idempotency_key", name="feedback_once"),
+    Index("feedback_by_owner", "owner", "id"),
+    Index("feedback_by_image", "image_sha256"),
+    sqlite_autoincrement=True,  # an id that was undone is never given again
+)
+_C = feedback_table.c
+
+
+class FeedbackStore:
+    """The feedback table. Reads and writes raise StoreBusy; writes also StoreFull and Draining."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def add(
+        self, draft: FeedbackDraft, *, owner: str | None, idempotency_key: str | None
+    ) -> tuple[FeedbackRow, bool]:
+        """Store and return the row, True after COMMIT; a repeat of the owner's key returns the earlier row, False.
+
+        Raises InvalidField for text too long or not storable, Conflict when the key came with other content.
+        """
+        values = asdict(draft) | {"owner": owner or "", "idempotency_key": idempotency_key}
+        _check(values)
+
+        async def job(connection: AsyncConnection) -> FeedbackRow:
+            statement = insert(feedback_table).values(created_at=datetime.now(UTC), **values)
+            return _row((await connection.execute(statement.returning(*_C))).one())
+
+        try:
+            return await self._db.write(job), True
+        except IntegrityError:
+            return await self._repeated(draft, owner, idempotency_key), False
+
+    async def _repeated(self, draft: FeedbackDraft, owner: str | None, key: str | None) -> FeedbackRow:
+        statement = select(feedback_table).where(_C.owner == (owner or ""), _C.idempotency_key == key)
+        async with self._db.read() as connection:
+            found = (await connection.execute(statement)).one_or_none()
+        if found is None:
+            raise StoreBusy("The earlier feedback with this Idempotency-Key was undone just now; send it again.")
+        row = _row(found)
+        if _content(row) != _content(draft):
+            raise Conflict("This Idempotency-Key was used for other feedback: take a new key for new content.")
+        return row
+
+    async def get(self, feedback_id: int, owner: str | None) -> FeedbackRow | None:
+        """The row if it is the owner's, else None."""
+        async with self._db.read() as connection:
+            found = (await connection.execute(select(feedback_table).where(*_own(feedback_id, owner)))).one_or_none()
+        return None if found is None else _row(found)
+
+    async def list(
+        self, owner: str | None, *, limit: int = 50, before_id: int | None = None
+    ) -> tuple[FeedbackRow, ...]:
+        """The owner's rows, newest first, at most `limit`, those older than `before_id` if given."""
+        statement = select(feedback_table).where(_C.owner == (owner or "")).order_by(_C.id.desc()).limit(limit)
+        if before_id is not None:
+            statement = statement.where(_C.id < before_id)
+        async with self._db.read() as connection:
+            return tuple(map(_row, await connection.execute(statement)))
+
+    async def remove(self, feedback_id: int, owner: str | None) -> bool:
+        """Undo: delete the row if it is the owner's. False when there is none."""
+
+        async def job(connection: AsyncConnection) -> bool:
+            return (await connection.execute(delete(feedback_table).where(*_own(feedback_id, owner)))).rowcount > 0
+
+        return await self._db.write(job)
+
+    async def mentions(self, image_sha256: str) -> bool:
+        """Whether any row of anybody is about this picture."""
+        statement = select(_C.id).where(_C.image_sha256 == image_sha256).limit(1)
+        async with self._db.read() as connection:
+            return (await connection.execute(statement)).first() is not None
+
+    async def export(self) -> AsyncIterator[FeedbackRow]:
+        """Every row there is at the start, by rising id, read in bounded chunks between which writers go on."""
+        async with self._db.read() as connection:
+            newest = (await connection.execute(select(func.coalesce(func.max(_C.id), 0)))).scalar_one()
+        last = 0
+        while last < newest:
+            statement = select(feedback_table).where(_C.id > last, _C.id <= newest).order_by(_C.id)
+            async with self._db.read() as connection:
+                rows = (await connection.execute(statement.limit(_EXPORT_CHUNK_ROWS))).all()
+            for row in rows:
+                yield _row(row)
+            last = rows[-1].id if rows else newest
+
+
+def _own(feedback_id: int, owner: str | None) -> tuple[Any, ...]:
+    return (_C.id == feedback_id, _C.owner == (owner or ""))
+
+
+def _row(row: Row[Any]) -> FeedbackRow:
+    values = dict(row._mapping)
+    return FeedbackRow(**values | {"owner": values["owner"] or None})
+
+
+def _content(draft: FeedbackDraft) -> dict[str, Any]:
+    """What the client said; `image_kept` is our doing and may differ between two tries."""
+    return {field.name: getattr(draft, field.name) for field in fields(FeedbackDraft) if field.name != "image_kept"}
+
+
+def _check(values: dict[str, Any]) -> None:
+    for name, limit in MAX_CHARS.items():
+        text = values[name] or ""
+        if len(text) > limit:
+            raise InvalidField(f"{name} has {len(text)} characters; at most {limit} are allowed.")
+        if _UNSTORABLE.search(text):
+            raise InvalidField(f"{name} holds a character that cannot be stored (NUL or half a surrogate pair).")

@@ -1,0 +1,63 @@
+"""Migrations: they make what the code expects, once, and never touch what is not theirs."""
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.errors import StoreUnusable
+from service.store import feedback
+from service.store.database import Database
+from service.store.schema import metadata
+
+
+async def test_the_migrations_make_the_tables_the_code_uses(tmp_path: Path) -> None:
+    """Alembic finds no difference between a migrated database and the tables in the code."""
+    assert feedback.feedback_table.metadata is metadata
+
+    def differences(connection: Connection) -> list[Any]:
+        return list(compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), metadata))
+
+    async def job(connection: AsyncConnection) -> list[Any]:
+        return await connection.run_sync(differences)
+
+    async with Database(tmp_path / "glimt.db") as db:
+        assert await db.write(job) == []
+
+
+async def test_opening_again_keeps_everything(tmp_path: Path) -> None:
+    """A second start migrates nothing and finds the rows of the first."""
+    draft = feedback.FeedbackDraft(predicted_class="cat", score=0.5, image_file_name="a.png")
+    for expected in (1, 2):
+        async with Database(tmp_path / "glimt.db") as db:
+            store = feedback.FeedbackStore(db)
+            await store.add(draft, owner=None, idempotency_key=None)
+            assert len(await store.list(None)) == expected
+
+
+async def test_migrating_does_not_block_the_loop(tmp_path: Path) -> None:
+    """While the first start migrates, the loop goes on turning: a hundred turns need no end of the migration."""
+    opening = asyncio.ensure_future(Database(tmp_path / "glimt.db").__aenter__())
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert not opening.done()
+    await (await opening).__aexit__(None, None, None)
+
+
+async def test_another_programs_database_is_refused(tmp_path: Path) -> None:
+    """Tables but none of ours: no table of ours is put beside them."""
+    path = tmp_path / "other.db"
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TABLE theirs (id)")
+    before = path.read_bytes()
+    with pytest.raises(StoreUnusable, match="another program"):
+        async with Database(path):
+            pass
+    assert path.read_bytes() == before
