@@ -1,0 +1,144 @@
+"""POST /predict: one picture to JSON, many to a stream of NDJSON lines."""
+
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from service.errors import BadRequest, InvalidField
+from service.http.departure import unless_client_leaves
+from service.http.stream import NDJSON, PredictionStream
+from service.http.uploads import Upload, read_parts, read_raw, too_many
+from service.inference.classifier import Classifier
+from service.inference.predictions import Prediction, Receipt
+from service.settings import Profile, Settings
+
+
+class PredictOptions(BaseModel):
+    """The query parameters of POST /predict."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    top: int = Field(5, ge=1, le=1000, description="Labels in the answer.")
+    preprocess: Profile | None = Field(None, description="Preprocessing profile; the server's default if absent.")
+    deadline_ms: int | None = Field(None, ge=1, description="Give up after this time; cannot exceed the server's.")
+
+    @classmethod
+    def of(cls, request: Request) -> "PredictOptions":
+        """Parse the query. Raises InvalidField naming the parameter and what it may be."""
+        try:
+            return cls.model_validate(dict(request.query_params))
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(map(str, first["loc"]))
+            known = ", ".join(cls.model_fields)
+            raise InvalidField(f"Query parameter {name}: {first['msg']}. Known parameters: {known}.") from error
+
+
+class Classify:
+    """The endpoint and what it needs."""
+
+    def __init__(self, classifier: Classifier, settings: Settings, notice: str | None) -> None:
+        self._classifier = classifier
+        self._settings = settings
+        self._notice = notice
+
+    async def predict(self, request: Request) -> ASGIApp:
+        """One picture: a JSON document. Several parts, or Accept: application/x-ndjson: a stream of lines."""
+        wants_stream = NDJSON in request.headers.get("accept", "")
+        self._classifier.admit(patient=wants_stream)
+        options = PredictOptions.of(request)
+        pictures = self._pictures(request)
+        first = await anext(pictures, None)
+        if first is None:
+            raise BadRequest("There is no picture. Send a multipart part named `file`, or the picture as the body.")
+        if wants_stream:
+            return self._stream(request, options, first, pictures)
+        second = await anext(pictures, None)
+        if second is None:
+            return await self._one(request, options, first)
+        return self._stream(request, options, first, _bounded(second, pictures, self._settings.max_images_per_request))
+
+    async def _one(self, request: Request, options: PredictOptions, picture: Upload) -> Response:
+        if picture.error:
+            raise picture.error
+        prediction = await unless_client_leaves(request, self._classify(picture.data, options, patient=False))
+        headers = {"Server-Timing": server_timing(prediction.receipt)}
+        return Response(orjson.dumps(self._document(prediction)), headers=headers, media_type="application/json")
+
+    def _classify(self, data: bytes, options: PredictOptions, *, patient: bool) -> Coroutine[Any, Any, Prediction]:
+        return self._classifier.classify(
+            data, profile=options.preprocess, top=options.top, deadline_ms=options.deadline_ms, patient=patient
+        )
+
+    def _stream(
+        self, request: Request, options: PredictOptions, first: Upload, rest: AsyncIterator[Upload]
+    ) -> PredictionStream:
+        async def answer(data: bytes) -> dict[str, Any]:
+            return self._document(await self._classify(data, options, patient=True))
+
+        return PredictionStream(
+            request, first, rest, answer, self._classifier.draining, self._settings.max_images_per_request
+        )
+
+    def _document(self, prediction: Prediction) -> dict[str, Any]:
+        document = prediction_document(prediction)
+        return document | {"notice": self._notice} if self._notice else document
+
+    async def _pictures(self, request: Request) -> AsyncIterator[Upload]:
+        limit = self._settings.max_image_bytes
+        if not request.headers.get("content-type", "").startswith("multipart/"):
+            if data := await read_raw(request, max_bytes=limit):
+                yield Upload("file", "", data)
+            return
+        async for part in read_parts(request, max_file_bytes=limit):
+            if isinstance(part, Upload):
+                yield part
+
+
+async def _bounded(second: Upload, rest: AsyncIterator[Upload], max_images: int) -> AsyncIterator[Upload]:
+    """A form may hold `max_images` pictures; the first has already been taken from it."""
+    yield second
+    count = 2
+    async for picture in rest:
+        count += 1
+        if count > max_images:
+            raise too_many(max_images)
+        yield picture
+
+
+def prediction_document(prediction: Prediction) -> dict[str, Any]:
+    """The JSON answer for one picture. Scores with 6 decimals, durations in milliseconds with 2."""
+    best, model, image, receipt = prediction.labels[0], prediction.model, prediction.image, prediction.receipt
+    return {
+        "success": True,
+        "prediction": best.label,
+        "score": round(best.score, 6),
+        "predictions": [
+            {"label": label.label, "wnid": label.wnid, "index": label.index, "score": round(label.score, 6)}
+            for label in prediction.labels
+        ],
+        "model": {"name": model.name, "version": model.version, "engine": model.engine, "weights": model.weights},
+        "image": {"sha256": image.sha256, "width": image.width, "height": image.height, "format": image.format},
+        "receipt": {
+            "decode_ms": round(receipt.decode_ms, 2),
+            "queue_ms": round(receipt.queue_ms, 2),
+            "infer_ms": round(receipt.infer_ms, 2),
+            "total_ms": round(receipt.total_ms, 2),
+            "batch_size": receipt.batch_size,
+            "released_by": receipt.released_by,
+            "cached": receipt.cached,
+        },
+    }
+
+
+def server_timing(receipt: Receipt) -> str:
+    """The Server-Timing header of the answer; durations in milliseconds."""
+    return (
+        f"decode;dur={receipt.decode_ms:.2f}, queue;dur={receipt.queue_ms:.2f}, "
+        f"infer;dur={receipt.infer_ms:.2f}, total;dur={receipt.total_ms:.2f}"
+    )

@@ -1,0 +1,54 @@
+"""What an operator asks: alive, ready, details, metrics."""
+
+import time
+from dataclasses import asdict
+from typing import Any
+
+import orjson
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from service import __version__
+from service.inference.classifier import Classifier
+from service.metrics import Metrics
+
+
+class Operations:
+    """The endpoints and what they need. None of them touches the engine or the database."""
+
+    def __init__(self, classifier: Classifier, metrics: Metrics, notice: str | None) -> None:
+        self._classifier = classifier
+        self._metrics = metrics
+        self._notice = notice
+        self._started = time.monotonic()
+
+    async def healthz(self, request: Request) -> Response:
+        """Alive: the event loop answers. Restart the process when this fails."""
+        return PlainTextResponse("ok\n")
+
+    async def readyz(self, request: Request) -> Response:
+        """Ready: pictures are taken. 503 until warm, while draining, and when the worker is dead."""
+        status = self._classifier.status
+        if status == "ready":
+            return PlainTextResponse("ready\n")
+        return PlainTextResponse(f"{status}\n", 503, {"Retry-After": "5"})
+
+    async def health(self, request: Request) -> Response:
+        """Details, always 200: what is served, how long, how the queue stands."""
+        return Response(orjson.dumps(self._details(), option=orjson.OPT_INDENT_2), media_type="application/json")
+
+    async def metrics(self, request: Request) -> Response:
+        """For Prometheus."""
+        return Response(self._metrics.render(), media_type=CONTENT_TYPE_LATEST)
+
+    def _details(self) -> dict[str, Any]:
+        status, model = self._classifier.status, self._classifier.model
+        return {
+            "status": "ok" if status == "ready" else status,
+            "version": __version__,
+            "uptime_s": round(time.monotonic() - self._started, 1),
+            "model": {"status": status, "classes": len(self._classifier.classes), **asdict(model)},
+            "queue": asdict(self._classifier.stats()),
+            "notice": self._notice,
+        }

@@ -1,0 +1,66 @@
+"""Errors as answers: RFC 9457 application/problem+json, or for the page a fragment with the same words."""
+
+import logging
+from typing import Any
+
+import orjson
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.templating import Jinja2Templates
+
+from service.errors import BadRequest, BodyTooLarge, GlimtError, MethodNotAllowed, NotFound, Unavailable
+
+log = logging.getLogger(__name__)
+
+STARLETTE_ERRORS: dict[int, type[GlimtError]] = {404: NotFound, 405: MethodNotAllowed, 413: BodyTooLarge}
+
+
+def problem(error: GlimtError, request_id: str = "") -> dict[str, Any]:
+    """The members of the problem document."""
+    return {
+        "type": f"urn:glimt:{error.code}",
+        "title": error.title,
+        "status": error.status,
+        "detail": error.detail,
+        "code": error.code,
+        "request_id": request_id,
+    }
+
+
+class Problems:
+    """The error table: what Starlette's exception handlers are made of."""
+
+    def __init__(self, templates: Jinja2Templates) -> None:
+        self._templates = templates
+
+    async def on_glimt_error(self, request: Request, error: Exception) -> Response:
+        """One of our own."""
+        assert isinstance(error, GlimtError)
+        if error.status == 500:
+            log.error("%s: %s", error.code, error.detail, exc_info=error)
+        return self._answer(request, error)
+
+    async def on_http_exception(self, request: Request, error: Exception) -> Response:
+        """Starlette's: unknown path, wrong method."""
+        assert isinstance(error, HTTPException)
+        known = STARLETTE_ERRORS.get(error.status_code, BadRequest if error.status_code < 500 else GlimtError)
+        words = {
+            404: f"There is nothing at {request.url.path}.",
+            405: f"{request.method} is not allowed here; allowed: {(error.headers or {}).get('Allow', 'see /docs')}.",
+        }
+        response = self._answer(request, known(words.get(error.status_code, error.detail)))
+        response.headers.update(error.headers or {})
+        return response
+
+    async def on_unknown(self, request: Request, error: Exception) -> Response:
+        """A fault of ours: the client learns nothing, the log everything."""
+        return self._answer(request, GlimtError("The fault is ours and in the log; the request id finds it."))
+
+    def _answer(self, request: Request, error: GlimtError) -> Response:
+        content = problem(error, request.scope.get("request_id", ""))
+        headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, Unavailable) else {}
+        if "text/html" in request.headers.get("accept", "") or "hx-request" in request.headers:
+            name = "_problem.html" if "hx-request" in request.headers else "problem.html"
+            return self._templates.TemplateResponse(request, name, content, status_code=error.status, headers=headers)
+        return Response(orjson.dumps(content), error.status, headers, media_type="application/problem+json")

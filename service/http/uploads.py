@@ -1,0 +1,207 @@
+"""Pictures out of a request body as they arrive, with every limit counted while reading."""
+
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from python_multipart.exceptions import MultipartParseError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import ClientDisconnect, Request
+
+from service.errors import BadRequest, BodyTooLarge, ClientGone, ImageTooLarge
+
+MAX_FIELD_BYTES = 64 * 1024  # of one text field; a comment is at most a page
+MAX_FIELDS = 64
+MAX_HEADER_BYTES = 8 * 1024  # of one part: a name and a file name
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One picture of a form. When `error` is set the picture was too large: `data` is empty, the rest goes on."""
+
+    field: str
+    filename: str
+    data: bytes
+    error: ImageTooLarge | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One text field of a form."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A whole form, read."""
+
+    fields: dict[str, str] = field(default_factory=dict)
+    files: list[Upload] = field(default_factory=list)
+
+
+def too_large(max_bytes: int) -> ImageTooLarge:
+    """The error for a picture over the limit."""
+    return ImageTooLarge(
+        f"The picture has more than {max_bytes:,} bytes, the limit. Send a smaller one or raise GLIMT_MAX_IMAGE_BYTES."
+    )
+
+
+async def read_raw(request: Request, *, max_bytes: int) -> bytes:
+    """The whole body, at most `max_bytes` and the chunk that went over. Raises ImageTooLarge, ClientGone."""
+    if int(_digits(request.headers.get("content-length"))) > max_bytes:
+        raise too_large(max_bytes)
+    chunks, size = [], 0
+    async for chunk in _stream(request):
+        size += len(chunk)
+        if size > max_bytes:
+            raise too_large(max_bytes)
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+async def read_parts(request: Request, *, max_file_bytes: int) -> AsyncIterator[Upload | Field]:
+    """The parts of a multipart body, each as soon as its last byte is here.
+
+    A file over the limit comes as an Upload with `error`, its bytes dropped. Raises BadRequest when the body is not
+    well-formed multipart, BodyTooLarge for absurd fields, ClientGone when the client leaves half-way.
+    """
+    reader = _PartReader(_boundary(request), max_file_bytes)
+    try:
+        async for chunk in _stream(request):
+            reader.feed(chunk)
+            while reader.finished:
+                yield reader.finished.popleft()
+    except MultipartParseError as error:
+        raise BadRequest(f"The multipart body cannot be read: {error}.") from error
+    if not reader.complete:
+        raise BadRequest("The multipart body ends before its closing boundary.")
+
+
+async def read_form(request: Request, *, max_files: int, max_file_bytes: int) -> Form:
+    """A whole form. Raises ImageTooLarge and BodyTooLarge, besides what `read_parts` raises."""
+    form = Form()
+    async for part in read_parts(request, max_file_bytes=max_file_bytes):
+        if isinstance(part, Field):
+            form.fields[part.name] = part.value
+            continue
+        if part.error:
+            raise part.error
+        if not part.filename and not part.data:
+            continue  # an empty file input of a browser's form
+        if len(form.files) == max_files:
+            raise too_many(max_files)
+        form.files.append(part)
+    return form
+
+
+def too_many(max_files: int) -> BodyTooLarge:
+    """The error for a form with too many pictures."""
+    return BodyTooLarge(
+        f"The form has more than {max_files} pictures, the limit. Send several forms, "
+        "or a stream: Accept: application/x-ndjson has no such limit."
+    )
+
+
+def _digits(header: str | None) -> str:
+    return header if header and header.isdecimal() and len(header) < 19 else "0"
+
+
+async def _stream(request: Request) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in request.stream():
+            if chunk:
+                yield chunk
+    except ClientDisconnect as error:
+        raise ClientGone("The client left while it sent its request.") from error
+
+
+def _boundary(request: Request) -> bytes:
+    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    boundary = options.get(b"boundary", b"")
+    if kind != b"multipart/form-data" or not 0 < len(boundary) <= 70:  # RFC 2046 5.1.1
+        raise BadRequest("Send multipart/form-data with a boundary of 1 to 70 characters.")
+    return boundary
+
+
+class _PartReader:
+    """The callbacks of the multipart parser; finished parts wait in `finished`."""
+
+    def __init__(self, boundary: bytes, max_file_bytes: int) -> None:
+        self.finished: deque[Upload | Field] = deque()
+        self.complete = False
+        self._max_file_bytes = max_file_bytes
+        self._fields = 0
+        self._part_begins()
+        self._parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": self._part_begins,
+                "on_header_field": self._on_header_name,
+                "on_header_value": self._on_header_value,
+                "on_header_end": self._header_ends,
+                "on_headers_finished": self._headers_finished,
+                "on_part_data": self._on_data,
+                "on_part_end": self._part_ends,
+                "on_end": self._on_end,
+            },
+        )
+
+    def feed(self, chunk: bytes) -> None:
+        self._parser.write(chunk)
+
+    def _part_begins(self) -> None:
+        self._headers: dict[bytes, bytes] = {}
+        self._header_name, self._header_value = b"", b""
+        self._name = ""
+        self._filename: str | None = None
+        self._chunks: list[bytes] = []
+        self._size = 0
+
+    def _on_header_name(self, data: bytes, start: int, end: int) -> None:
+        self._header_name += self._bounded(data[start:end])
+
+    def _on_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._header_value += self._bounded(data[start:end])
+
+    def _bounded(self, piece: bytes) -> bytes:
+        self._size += len(piece)
+        if self._size > MAX_HEADER_BYTES:
+            raise BadRequest(f"A part's headers have more than {MAX_HEADER_BYTES} bytes.")
+        return piece
+
+    def _header_ends(self) -> None:
+        self._headers[self._header_name.lower()] = self._header_value
+        self._header_name, self._header_value = b"", b""
+
+    def _headers_finished(self) -> None:
+        _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
+        if b"name" not in options:
+            raise BadRequest('A part has no name; each needs Content-Disposition: form-data; name="...".')
+        self._name = options[b"name"].decode(errors="replace")
+        self._filename = options[b"filename"].decode(errors="replace") if b"filename" in options else None
+        self._size = 0
+
+    def _on_data(self, data: bytes, start: int, end: int) -> None:
+        self._size += end - start
+        if self._filename is None and self._size > MAX_FIELD_BYTES:
+            raise BodyTooLarge(f"The field {self._name!r} has more than {MAX_FIELD_BYTES:,} bytes, the limit.")
+        if self._size <= self._max_file_bytes:
+            self._chunks.append(data[start:end])
+        else:
+            self._chunks.clear()
+
+    def _part_ends(self) -> None:
+        if self._filename is not None:
+            fits = self._size <= self._max_file_bytes
+            error = None if fits else too_large(self._max_file_bytes)
+            self.finished.append(Upload(self._name, self._filename, b"".join(self._chunks), error))
+            return
+        self._fields += 1
+        if self._fields > MAX_FIELDS:
+            raise BodyTooLarge(f"The form has more than {MAX_FIELDS} fields, the limit.")
+        self.finished.append(Field(self._name, b"".join(self._chunks).decode(errors="replace")))
+
+    def _on_end(self) -> None:
+        self.complete = True

@@ -1,0 +1,249 @@
+"""The facade everybody calls: decode off the loop -> cache -> submit -> label -> Prediction.
+
+Identical pictures in flight are computed once (single-flight), and a computation that nobody waits for any more is
+cancelled, wherever it is.
+"""
+
+import asyncio
+import hashlib
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from typing import Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import DeadlineExceeded, Draining, NotReady
+from service.inference import images
+from service.inference.batcher import Batch, Batcher, Stats
+from service.inference.labels import ClassTable, top_k
+from service.inference.lanes import INTERACTIVE, Lane
+from service.inference.overload import Overload
+from service.inference.predictions import ImageInfo, InputSpec, ModelInfo, Prediction, Receipt
+from service.inference.worker import Scored, Worker
+from service.settings import Profile, Settings
+
+HASH_ON_LOOP_BYTES = 256 * 1024  # below this, SHA-256 (about 1 GB/s) costs less than a hop to a thread
+OVERLOAD_SHARE = 0.5  # of the deadline: a shortest wait above it means most answers come too late to be wanted
+
+Key = tuple[str, str, Profile]
+Status = Literal["loading", "ready", "failed", "draining"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """One caller's wish. `deadline` is a time of the loop's clock."""
+
+    data: bytes
+    profile: Profile
+    deadline: float
+    lane: Lane
+    patient: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What one picture's computation gave, before it is cut to somebody's top-k."""
+
+    scored: Scored
+    image: ImageInfo
+    receipt: Receipt
+
+
+@dataclass(slots=True)
+class _Flight:
+    task: asyncio.Task[_Answer]
+    waiters: int = 0
+
+
+class Classifier:
+    """`async with Classifier(...) as classifier: prediction = await classifier.classify(data)`."""
+
+    def __init__(
+        self,
+        worker: Worker,
+        classes: ClassTable,
+        spec: InputSpec,
+        settings: Settings,
+        *,
+        observe_batch: Callable[[Batch], None] = lambda batch: None,
+        observe_receipt: Callable[[Receipt], None] = lambda receipt: None,
+    ) -> None:
+        self.classes = classes
+        self._worker = worker
+        self._spec = spec
+        self._settings = settings
+        self._limits = images.Limits(settings.max_image_bytes, settings.max_image_pixels)
+        self._observe_receipt = observe_receipt
+        self._decoders = ThreadPoolExecutor(settings.decode_workers, thread_name_prefix="decode")
+        self._batcher = Batcher[NDArray[np.float32], Scored](
+            worker.run,
+            max_batch=settings.max_batch,
+            max_wait_ms=settings.max_wait_ms,
+            max_pending=settings.max_pending,
+            overload=Overload(target_s=settings.deadline_ms / 1000 * OVERLOAD_SHARE),
+            observe=observe_batch,
+        )
+        self._cache: OrderedDict[Key, _Answer] = OrderedDict()
+        self._flights: dict[Key, _Flight] = {}
+        self.draining = asyncio.Event()
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        self._stack.callback(self._decoders.shutdown, wait=False, cancel_futures=True)
+        await self._stack.enter_async_context(self._batcher)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.drain()
+        await self._batcher.aclose(drain_s=self._settings.grace_s)
+        await self._stack.aclose()
+
+    @property
+    def model(self) -> ModelInfo:
+        """The model that answers now."""
+        return self._worker.model
+
+    @property
+    def status(self) -> Status:
+        """loading -> ready -> draining; failed when the engine could not be loaded or the batch worker died."""
+        if self.draining.is_set():
+            return "draining"
+        if self._worker.status == "ready" and not self._batcher.stats().alive:
+            return "failed"
+        return "draining" if self._worker.status == "closed" else self._worker.status
+
+    def stats(self) -> Stats:
+        """The queue as it stands."""
+        return self._batcher.stats()
+
+    def drain(self) -> None:
+        """Refuse what is new from now on; what was accepted is still answered."""
+        self.draining.set()
+
+    def admit(self, *, patient: bool = False) -> None:
+        """Ask before any work is done for a picture. Raises NotReady, Draining or, unless `patient`, QueueFull."""
+        status = self.status
+        if status == "loading":
+            raise NotReady("The model is still loading and warming up. Try again in a few seconds.", retry_after_s=5)
+        if status == "failed":
+            raise NotReady("The model could not be loaded; the log has the reason.", retry_after_s=60)
+        if status == "draining":
+            raise Draining("The service is shutting down and takes no new pictures.", retry_after_s=5)
+        if not patient:
+            self._batcher.refuse_if_full()
+
+    async def classify(
+        self,
+        data: bytes,
+        *,
+        profile: Profile | None = None,
+        top: int = 5,
+        deadline_ms: int | None = None,
+        lane: Lane = INTERACTIVE,
+        patient: bool = False,
+    ) -> Prediction:
+        """The labels of one picture (the bytes of a file), the `top` most probable of them.
+
+        A `patient` caller (a stream) waits for a place in the queue where another is refused.
+        `deadline_ms` counts from now and can only shorten the server's own. Raises an ImageError for what is wrong
+        with the picture, NotReady, Draining, QueueFull, DeadlineExceeded or EngineFailed. Cancelling gives up the
+        picture's place in the queue.
+        """
+        started = time.perf_counter()
+        self.admit(patient=patient)
+        deadline = self._loop.time() + min(deadline_ms or math.inf, self._settings.deadline_ms) / 1000
+        try:
+            async with asyncio.timeout_at(deadline) as limit:
+                wanted = _Wanted(data, profile or self._settings.preprocess, deadline, lane, patient)
+                answer, cached = await self._answer(wanted)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise DeadlineExceeded("The deadline passed before the answer was ready.") from None
+        receipt = replace(answer.receipt, total_ms=(time.perf_counter() - started) * 1000, cached=cached)
+        self._observe_receipt(receipt)
+        return Prediction(top_k(answer.scored.scores, self.classes, top), answer.scored.model, answer.image, receipt)
+
+    async def _answer(self, wanted: _Wanted) -> tuple[_Answer, bool]:
+        """The answer, and whether it was spared a computation of its own."""
+        if not self._settings.cache_entries:
+            return await self._compute(wanted), False
+        key = (await self._digest(wanted.data), self.model.version, wanted.profile)
+        while True:
+            if (answer := self._cache.get(key)) is not None:
+                self._cache.move_to_end(key)
+                return _from_cache(answer), True
+            joined = key in self._flights
+            if not joined:
+                self._start_flight(key, self._compute(wanted))
+            try:
+                return await self._ride(key, self._flights[key]), joined
+            except DeadlineExceeded:  # perhaps only of the client that started it: then take over
+                if self._loop.time() >= wanted.deadline:
+                    raise
+
+    def _start_flight(self, key: Key, computation: Coroutine[None, None, _Answer]) -> None:
+        flight = self._flights[key] = _Flight(asyncio.create_task(computation))
+
+        def landed(task: asyncio.Task[_Answer]) -> None:
+            if self._flights.get(key) is flight:
+                del self._flights[key]
+            if not task.cancelled() and task.exception() is None:
+                self._remember(key, task.result())
+
+        flight.task.add_done_callback(landed)
+
+    async def _ride(self, key: Key, flight: _Flight) -> _Answer:
+        flight.waiters += 1
+        try:
+            return await asyncio.shield(flight.task)
+        finally:
+            flight.waiters -= 1
+            if not flight.waiters and not flight.task.done():
+                del self._flights[key]
+                flight.task.cancel()
+
+    def _remember(self, key: Key, answer: _Answer) -> None:
+        self._cache[key] = answer
+        if len(self._cache) > self._settings.cache_entries:
+            self._cache.popitem(last=False)
+
+    async def _compute(self, wanted: _Wanted) -> _Answer:
+        if wanted.patient:
+            await self._batcher.wait_for_room()
+        with self._batcher.announce():
+            decoding = self._loop.run_in_executor(self._decoders, self._decode, wanted.data, wanted.profile)
+            pixels, image, decode_ms = await decoding
+        outcome = await self._batcher.submit(pixels, deadline=wanted.deadline, lane=wanted.lane)
+        receipt = Receipt(
+            decode_ms=decode_ms,
+            queue_ms=outcome.queue_s * 1000,
+            infer_ms=outcome.result.infer_ms,
+            total_ms=0.0,
+            batch_size=outcome.batch_size,
+            released_by=outcome.released_by,
+            cached=False,
+        )
+        return _Answer(outcome.result, image, receipt)
+
+    def _decode(self, data: bytes, profile: Profile) -> tuple[NDArray[np.float32], ImageInfo, float]:
+        started = time.perf_counter()
+        pixels, image = images.read(data, self._limits, profile, self._spec)
+        return pixels, image, (time.perf_counter() - started) * 1000
+
+    async def _digest(self, data: bytes) -> str:
+        if len(data) <= HASH_ON_LOOP_BYTES:
+            return hashlib.sha256(data).hexdigest()
+        return await self._loop.run_in_executor(self._decoders, lambda: hashlib.sha256(data).hexdigest())
+
+
+def _from_cache(answer: _Answer) -> _Answer:
+    receipt = replace(answer.receipt, decode_ms=0.0, queue_ms=0.0, infer_ms=0.0, batch_size=0, released_by=None)
+    return replace(answer, receipt=receipt)

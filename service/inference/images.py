@@ -1,0 +1,215 @@
+"""Bytes → checked, upright RGB picture → model input. Pure functions, safe in any number of threads.
+
+What is shown is defined so: the first frame only; EXIF orientation applied; transparency over white; 16-bit grey
+scaled to 8 bits, not clipped; whole numbers of 32 bits scaled from the smallest of 0..255 and 0..65535 that holds
+them, floats also from 0..1, anything else from its own least to its greatest value, with NaN black; four-component
+JPEG inverted when Adobe's marker says so. Colour profiles are ignored: every picture is taken as sRGB.
+"""
+
+import ctypes
+import hashlib
+import warnings
+from contextlib import suppress
+from dataclasses import dataclass
+from io import BytesIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageChops, _imaging
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from service.errors import ImageError, ImageTooLarge
+from service.inference.headers import Header, check_pixels, corrupt, orientation, read_header
+from service.inference.predictions import ImageInfo, InputSpec, Normalisation
+from service.settings import Profile
+
+# Pillow warns about harmless oddities in words taken from the file, and Python remembers every new text for ever.
+# Set once, on import: catch_warnings around each call would not be thread-safe.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+# libtiff writes a line to stderr, past all logging, for each broken row: gigabytes for a small fax. Where Pillow's
+# own copy of it cannot be reached, it stays talkative.
+with suppress(OSError, AttributeError):
+    ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
+
+# The classes themselves, not Image.open: it tries several decoders on a file, and it loads every plugin there is.
+DECODERS: dict[str, type[ImageFile]] = {
+    "JPEG": JpegImageFile,
+    "PNG": PngImageFile,
+    "GIF": GifImageFile,
+    "WEBP": WebPImageFile,
+    "BMP": BmpImageFile,
+    "TIFF": TiffImageFile,
+}
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+RESIZE_RATIO = 256 / 224
+"""The imagenet profile: shorter side to 256, then the middle 224, as torchvision's reference transforms do."""
+
+Scale = tuple[str, tuple[float, float, float], tuple[float, float, float]]
+NORMALISATIONS: dict[Normalisation, Scale] = {
+    # channel order, factors, offsets: as keras.applications.imagenet_utils.preprocess_input
+    "caffe": ("BGR", (1, 1, 1), (-103.939, -116.779, -123.68)),
+    "tf": ("RGB", (1 / 127.5,) * 3, (-1, -1, -1)),
+    "torch": (
+        "RGB",
+        (1 / (255 * 0.229), 1 / (255 * 0.224), 1 / (255 * 0.225)),
+        (-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225),
+    ),
+    "raw": ("RGB", (1, 1, 1), (0, 0, 0)),
+    "unit": ("RGB", (1 / 255,) * 3, (0, 0, 0)),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Of one picture: bytes as sent, pixels by its header (of the whole canvas)."""
+
+    max_bytes: int
+    max_pixels: int
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """Pixels in mode RGB, upright; format as sniffed (JPEG, PNG, GIF, WEBP, BMP, TIFF); size after rotation."""
+
+    pixels: Image.Image
+    format: str
+    width: int
+    height: int
+
+
+def read(data: bytes, limits: Limits, profile: Profile, spec: InputSpec) -> tuple[NDArray[np.float32], ImageInfo]:
+    """decode and to_input in one call, for a pool thread, with the hash of the bytes. Raises as decode does."""
+    picture = decode(data, limits)
+    info = ImageInfo(hashlib.sha256(data).hexdigest(), picture.width, picture.height, picture.format)
+    return to_input(picture, profile, spec), info
+
+
+def decode(data: bytes, limits: Limits) -> Picture:
+    """The first frame of a JPEG, PNG, GIF, WebP, BMP or TIFF file, upright, in RGB.
+
+    Raises ImageTooLarge, ImageTypeUnsupported, ImageTooManyPixels (all before any pixel is allocated) or
+    ImageCorrupt (broken or truncated), and nothing else.
+    """
+    if len(data) > limits.max_bytes:
+        raise ImageTooLarge(
+            f"The picture has {len(data):,} bytes; the limit is {limits.max_bytes:,}. "
+            "Save it smaller, or raise GLIMT_MAX_IMAGE_BYTES."
+        )
+    header = read_header(data, limits.max_pixels)
+    try:
+        pixels = _pixels(header, limits.max_pixels)
+    except ImageError:
+        raise
+    except Exception as error:  # Pillow raises nearly every type there is on broken files, MemoryError included
+        raise corrupt(header.format, "it is damaged, truncated or of an unusual kind") from error
+    return Picture(pixels, header.format, pixels.width, pixels.height)
+
+
+def to_input(picture: Picture, profile: Profile, spec: InputSpec) -> NDArray[np.float32]:
+    """float32 (size, size, 3), C-contiguous, normalised as `spec` says.
+
+    `keras`: nearest squash, the same bytes as keras.utils.load_img(target_size=…) (which does not rotate by EXIF).
+    `imagenet`: torchvision's Resize(size · 256/224) and CenterCrop(size), bilinear and antialiased.
+    """
+    size = spec.size
+    if profile == "keras":
+        small = picture.pixels.resize((size, size), Image.Resampling.NEAREST)
+    else:
+        box = _crop_box(picture.width, picture.height, size)
+        small = picture.pixels.resize((size, size), Image.Resampling.BILINEAR, box=box)
+    return _normalised(small, spec)
+
+
+def _crop_box(width: int, height: int, size: int) -> tuple[float, float, float, float]:
+    """The part of the picture that torchvision's resize and centre crop leave, in pixels of the picture.
+
+    Resizing this part alone gives the same pixels but for rounding (Pillow's filter sees beyond the box) without
+    ever making the rest: for 1 by 10,000 pixels that would be 256 by 2,560,000.
+    """
+    shorter, target = min(width, height), round(size * RESIZE_RATIO)
+    resized_width, resized_height = int(target * width / shorter), int(target * height / shorter)
+    left, top = round((resized_width - size) / 2), round((resized_height - size) / 2)
+    across, down = width / resized_width, height / resized_height
+    return left * across, top * down, (left + size) * across, (top + size) * down
+
+
+def _normalised(small: Image.Image, spec: InputSpec) -> NDArray[np.float32]:
+    order, factors, offsets = NORMALISATIONS[spec.normalisation]
+    values = np.frombuffer(small.tobytes("raw", order), np.uint8).reshape(spec.size, -1)
+    # Whole rows at once: numpy is four times slower over a last axis of three.
+    pixels = np.multiply(values, np.tile(np.array(factors, np.float32), spec.size), dtype=np.float32)
+    pixels += np.tile(np.array(offsets, np.float32), spec.size)
+    return pixels.reshape(spec.size, spec.size, 3)
+
+
+def _pixels(header: Header, max_pixels: int) -> Image.Image:
+    image = DECODERS[header.format](BytesIO(header.data))
+    check_pixels(image.width, image.height, max_pixels)  # the decoder's reading of the header, before it allocates
+    image.load()
+    turn = header.orientation if header.format != "WEBP" else orientation(image.info.get("exif", b""))
+    pixels = _rgb(image, header)
+    return pixels.transpose(TURNS[turn]) if turn in TURNS else pixels
+
+
+def _rgb(image: Image.Image, header: Header) -> Image.Image:
+    if image.mode.startswith("I;16"):
+        return _from_16_bits(image, header)
+    if image.mode in ("I", "F"):
+        return _from_numbers(image, header.white_is_zero)
+    if image.mode == "CMYK" and header.format == "JPEG" and "adobe" not in image.info:
+        image = ImageChops.invert(image)  # Pillow takes every four-component JPEG for an inverted one
+    if "transparency" in image.info and image.mode != "P":
+        image.info["transparency"] = _key_in_8_bits(image.info["transparency"], header.bits)
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        image = Image.new("RGB", layer.size, "white")
+        image.paste(layer, mask=layer)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _key_in_8_bits(key: int | tuple[int, ...], bits: int) -> int | tuple[int, ...]:
+    """A PNG's transparent colour is given in the file's depth, while Pillow has scaled the pixels to 8 bits."""
+    top = 2**bits - 1
+    if isinstance(key, tuple):
+        return tuple((channel & top) * 255 // top for channel in key)
+    return key if bits == 1 else (key & top) * 255 // top
+
+
+def _from_16_bits(image: Image.Image, header: Header) -> Image.Image:
+    """Scale by table: 16 bits, or the 12 that TIFF knows too."""
+    top = 2**header.bits - 1
+    table = np.rint(np.minimum(np.arange(65_536), top) * (255 / top)).astype(np.int32)
+    if header.white_is_zero:
+        table = 255 - table
+    if "transparency" in image.info:
+        table[image.info["transparency"]] = 255
+    return image.convert("I").point(table.tolist(), "L").convert("RGB")
+
+
+def _from_numbers(image: Image.Image, white_is_zero: bool) -> Image.Image:
+    """Scale 32-bit whole numbers or floats by the rule in the module's docstring."""
+    values = np.array(image, dtype=np.float32)
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    if low >= 0:
+        tops = (255.0, 65_535.0) if image.mode == "I" else (1.0, 255.0, 65_535.0)
+        low, high = next(((0.0, top) for top in tops if high <= top), (low, high))
+    with np.errstate(all="ignore"):
+        values = (values - low) * (255 / (high - low) if high > low else 0)
+    np.nan_to_num(values, copy=False, nan=0, posinf=255, neginf=0)
+    grey = np.rint(np.clip(values, 0, 255, out=values)).astype(np.uint8)
+    return Image.fromarray(255 - grey if white_is_zero else grey).convert("RGB")

@@ -1,0 +1,95 @@
+"""The one executor thread that owns the engine. Everything that touches the engine runs there, one after another."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.inference.engines.engine import Engine
+from service.inference.predictions import ModelInfo
+
+T = TypeVar("T")
+Status = Literal["loading", "ready", "failed", "closed"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """One picture's probabilities, float32 (classes,), and the model that made them."""
+
+    scores: NDArray[np.float32]
+    model: ModelInfo
+    infer_ms: float
+
+
+class Worker:
+    """`async with Worker(engine, model, classes=1000) as worker`, then `await worker.loaded()`, then `run` as the
+    batcher's runner.
+
+    Loading and warming begin at entry, in the engine's thread, while the event loop goes on: `status` tells.
+    """
+
+    def __init__(self, engine: Engine, model: ModelInfo, *, classes: int, batch_sizes: Sequence[int]) -> None:
+        self._engine = engine
+        self._classes = classes
+        self._batch_sizes = batch_sizes
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
+        self._loading: asyncio.Task[None] | None = None
+        self.model = model
+        self.status: Status = "loading"
+
+    async def __aenter__(self) -> Self:
+        self._loading = asyncio.create_task(self._load(), name="load the engine")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.status = "closed"
+        await asyncio.gather(self.loaded(), return_exceptions=True)
+        await self._in_thread(self._engine.close)
+        self._thread.shutdown(wait=False)
+
+    async def loaded(self) -> None:
+        """Return when the engine is loaded and warm. Raises StartError when its files cannot be used."""
+        if self._loading is None:
+            raise RuntimeError("enter the worker first")
+        await asyncio.shield(self._loading)
+
+    async def run(self, items: list[NDArray[np.float32]]) -> list[Scored]:
+        """Compute one batch: float32 (h, w, 3) pictures in, their scores out in the same order.
+
+        Raises ValueError when the engine returns another shape than (n, classes), or NaN.
+        """
+        return await self._in_thread(lambda: self._predict(items))
+
+    async def _load(self) -> None:
+        started = time.perf_counter()
+        try:
+            await self._in_thread(self._engine.load)
+            await self._in_thread(lambda: self._engine.warm_up(self._batch_sizes))
+        except BaseException:
+            self.status = "failed"
+            raise
+        if self.status == "loading":
+            self.status = "ready"
+        log.info("%s is ready on %s after %.1f s", self.model.name, self._engine.name, time.perf_counter() - started)
+
+    def _predict(self, items: list[NDArray[np.float32]]) -> list[Scored]:
+        started = time.perf_counter()
+        pixels = items[0][np.newaxis] if len(items) == 1 else np.stack(items)
+        scores = self._engine.predict(pixels)
+        if scores.shape != (len(items), self._classes):
+            raise ValueError(f"the engine returned {scores.shape}, not {(len(items), self._classes)}")
+        if not np.isfinite(scores).all():
+            raise ValueError("the engine returned NaN or infinity")
+        infer_ms = (time.perf_counter() - started) * 1000
+        return [Scored(row, self.model, infer_ms) for row in scores]
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call)

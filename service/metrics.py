@@ -1,0 +1,105 @@
+"""Prometheus metrics. Queue figures are read when scraped, so that the hot path only feeds the histograms."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from service.inference.batcher import Batch, Stats
+from service.inference.predictions import ModelInfo, Receipt
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+LAGS = (0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.5)
+LAG_PERIOD_S = 0.05  # 20 looks a second cost about 0.1 % of a core
+METHODS = {"GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "OPTIONS"}
+BATCH_SIZES = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 128, 256)
+ENDS = {  # how a submitted picture can end, in the words of Stats.totals
+    "refused": "Pictures refused because the queue was full.",
+    "cancelled": "Pictures whose client left before they were computed.",
+    "expired": "Pictures whose deadline passed.",
+    "failed": "Pictures the engine could not compute.",
+}
+
+
+class Metrics:
+    """All of them, in a registry of their own: two apps in one process do not share figures."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        new = {"registry": self.registry, "namespace": "glimt"}
+        self._requests = Counter("requests", "Requests answered.", ["method", "route", "status"], **new)
+        self._batches = Counter("batches_released", "Batches, by the reason they left.", ["reason"], **new)
+        self._size = Histogram("batch_size", "Pictures in a batch.", buckets=BATCH_SIZES, **new)
+        self._stages = {
+            stage: Histogram(f"{stage}_seconds", words, buckets=SECONDS, **new)
+            for stage, words in {
+                "decode": "Decoding one picture.",
+                "queue": "Waiting for a batch.",
+                "infer": "Computing the picture's batch.",
+                "total": "From the picture's bytes to its labels.",
+            }.items()
+        }
+        self._lag = Histogram("event_loop_lag_seconds", "How late the event loop is.", buckets=LAGS, **new)
+        self._cache = Counter("cache", "Pictures answered from the cache or a picture in flight.", ["result"], **new)
+
+    def observe_request(self, method: str, route: str, status: int) -> None:
+        """One answered request. `route` is the pattern, never the raw path: the values of a label must be few."""
+        self._requests.labels(method if method in METHODS else "other", route, status).inc()
+
+    def observe_batch(self, batch: Batch) -> None:
+        """One finished batch."""
+        self._batches.labels(batch.released_by).inc()
+        self._size.observe(batch.size)
+
+    def observe_receipt(self, receipt: Receipt) -> None:
+        """One answered picture."""
+        self._stages["total"].observe(receipt.total_ms / 1000)
+        self._cache.labels("hit" if receipt.cached else "miss").inc()
+        if receipt.cached:
+            return
+        self._stages["decode"].observe(receipt.decode_ms / 1000)
+        self._stages["queue"].observe(receipt.queue_ms / 1000)
+        self._stages["infer"].observe(receipt.infer_ms / 1000)
+
+    async def probe_lag(self) -> None:
+        """Measure for ever how much later than asked the event loop wakes us: what everybody waits on top."""
+        while True:
+            asked = time.perf_counter()
+            await asyncio.sleep(LAG_PERIOD_S)
+            self._lag.observe(max(0.0, time.perf_counter() - asked - LAG_PERIOD_S))
+
+    def watch(self, stats: Callable[[], Stats], model: Callable[[], ModelInfo], ready: Callable[[], bool]) -> None:
+        """Read these when scraped."""
+        self.registry.register(_Queue(stats, model, ready))
+
+    def render(self) -> bytes:
+        """The text exposition format, version 0.0.4."""
+        return generate_latest(self.registry)
+
+
+class _Queue(Collector):
+    def __init__(self, stats: Callable[[], Stats], model: Callable[[], ModelInfo], ready: Callable[[], bool]) -> None:
+        self._stats, self._model, self._ready = stats, model, ready
+
+    def describe(self) -> list[Metric]:
+        return []  # nothing is read at registration: the queue may not be open yet
+
+    def collect(self) -> Iterator[Metric]:
+        stats, model = self._stats(), self._model()
+        yield GaugeMetricFamily("glimt_queue_depth", "Pictures waiting for a batch.", stats.pending)
+        yield GaugeMetricFamily("glimt_decoding", "Pictures admitted and being decoded.", stats.announced)
+        yield GaugeMetricFamily("glimt_running", "Pictures in the batch that runs now.", stats.running)
+        yield GaugeMetricFamily(
+            "glimt_overloaded", "1 while the queue stands and the newest go first.", stats.overloaded
+        )
+        yield GaugeMetricFamily("glimt_ready", "1 when pictures are taken.", self._ready())
+        for end, words in ENDS.items():
+            yield CounterMetricFamily(f"glimt_predict_{end}", words, stats.totals.get(end, 0))
+        info = GaugeMetricFamily(
+            "glimt_model", "The model that answers.", labels=["name", "version", "engine", "weights"]
+        )
+        info.add_metric([model.name, model.version, model.engine, model.weights], 1)
+        yield info

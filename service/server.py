@@ -1,0 +1,51 @@
+"""uvicorn, told the things it does not know: that a drain begins, and that a failed model must end the process."""
+
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from service.settings import Settings
+
+START_FAILED = 3  # uvicorn's own exit code for a start that failed
+
+
+class Server(uvicorn.Server):
+    """Ends on SIGTERM after everything accepted was answered, at most `grace_s` later.
+
+    uvicorn runs the lifespan's shutdown only after the connections have closed, so the drain must begin earlier:
+    `on_drain` is called in the signal handler.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings, *, on_drain: Callable[[], None]) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                host=settings.host,
+                port=settings.port,
+                http="httptools",
+                ws="none",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=max(1, round(settings.grace_s)),
+            )
+        )
+        self._on_drain = on_drain
+        self._start_failed = False
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """SIGTERM or SIGINT: refuse what is new, then let uvicorn finish what is open."""
+        self._on_drain()
+        super().handle_exit(sig, frame)
+
+    def fail_start(self) -> None:
+        """End the process with START_FAILED: the model could not be loaded."""
+        self._start_failed = True
+        self.should_exit = True
+
+    def serve_until_stopped(self) -> int:
+        """Run; the process's exit code. uvicorn ends by raising the signal that stopped it again."""
+        self.run()
+        return START_FAILED if self._start_failed or not self.started else 0

@@ -1,0 +1,225 @@
+"""The facade: cache, single-flight, admission, deadlines, receipts."""
+
+import asyncio
+import io
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from service.errors import DeadlineExceeded, Draining, ImageCorrupt, NotReady, QueueFull
+from service.inference.classifier import Classifier
+from service.inference.labels import ClassTable
+from service.inference.predictions import InputSpec, ModelInfo, Prediction, Receipt
+from service.inference.worker import Worker
+from service.settings import Settings
+from tests.fakes import GatedEngine
+
+CLASSES = ClassTable(tuple(f"class_{n}" for n in range(10)), (None,) * 10, ("",) * 10)
+SPEC = InputSpec(size=8, normalisation="unit")
+MODEL = ModelInfo("fake", "1", "gated", "none")
+
+
+def png(red: int, size: int = 12) -> bytes:
+    """A one-coloured picture."""
+    file = io.BytesIO()
+    Image.new("RGB", (size, size), (red, 40, 90)).save(file, "PNG")
+    return file.getvalue()
+
+
+@asynccontextmanager
+async def classifying(engine: GatedEngine, **changes: Any) -> AsyncIterator[Classifier]:
+    settings = Settings(**({"grace_s": 0, "deadline_ms": 60_000} | changes))
+    async with Worker(engine, MODEL, classes=10, batch_sizes=[1]) as worker:
+        await worker.loaded()
+        async with Classifier(worker, CLASSES, SPEC, settings) as classifier:
+            try:
+                yield classifier
+            finally:
+                engine.gate.set()
+
+
+async def until_queued(classifier: Classifier, pending: int = 0, running: int = 0) -> None:
+    """Wait for the state itself."""
+    async with asyncio.timeout(10):
+        while (classifier.stats().pending, classifier.stats().running) != (pending, running):  # noqa: ASYNC110 (a thread's)
+            await asyncio.sleep(0.001)
+
+
+def start(classifier: Classifier, data: bytes, **options: Any) -> asyncio.Task[Prediction]:
+    return asyncio.create_task(classifier.classify(data, **options))
+
+
+async def test_answer_carries_labels_model_image_and_receipt() -> None:
+    """Everything a client reads is there and plausible."""
+    async with classifying(GatedEngine()) as classifier:
+        prediction = await classifier.classify(png(200), top=3)
+    assert len(prediction.labels) == 3
+    assert prediction.labels[0].score >= prediction.labels[1].score
+    assert (prediction.image.width, prediction.image.height, prediction.image.format) == (12, 12, "PNG")
+    receipt = prediction.receipt
+    assert (receipt.batch_size, receipt.released_by, receipt.cached) == (1, "idle", False)
+    assert 0 < receipt.decode_ms < receipt.total_ms
+    assert receipt.infer_ms > 0
+
+
+async def test_same_picture_is_computed_once_and_then_cached() -> None:
+    """The second answer has the same labels and says that it was cached."""
+    engine = GatedEngine()
+    async with classifying(engine) as classifier:
+        first = await classifier.classify(png(1))
+        second = await classifier.classify(png(1), top=2)
+    assert second.labels == first.labels[:2]
+    assert (second.receipt.cached, second.receipt.batch_size, second.receipt.released_by) == (True, 0, None)
+    assert len(engine.batches) == 1
+
+
+async def test_profile_is_part_of_the_key() -> None:
+    """The same picture in another profile is another question."""
+    engine = GatedEngine()
+    async with classifying(engine) as classifier:
+        await classifier.classify(png(1), profile="imagenet")
+        assert not (await classifier.classify(png(1), profile="keras")).receipt.cached
+    assert len(engine.batches) == 2
+
+
+async def test_cache_is_bounded_and_drops_the_least_recently_used() -> None:
+    """With two entries, the one not asked for lately is computed again."""
+    engine = GatedEngine()
+    async with classifying(engine, cache_entries=2) as classifier:
+        for red in (1, 2, 1, 3):
+            await classifier.classify(png(red))
+        assert (await classifier.classify(png(1))).receipt.cached
+        assert not (await classifier.classify(png(2))).receipt.cached
+
+
+async def test_cache_entries_0_computes_everything() -> None:
+    """Off is off: neither cache nor single-flight."""
+    engine = GatedEngine()
+    async with classifying(engine, cache_entries=0) as classifier:
+        await asyncio.gather(*(classifier.classify(png(1)) for _ in range(5)))
+    assert sum(len(batch) for batch in engine.batches) == 5
+
+
+async def test_identical_pictures_in_flight_are_computed_once() -> None:
+    """Ten clients send the same picture at once: one computation, ten answers."""
+    engine = GatedEngine(open_gate=False)
+    async with classifying(engine) as classifier:
+        tasks = [start(classifier, png(1)) for _ in range(10)]
+        await until_queued(classifier, running=1)
+        engine.gate.set()
+        predictions = await asyncio.gather(*tasks)
+    assert [len(batch) for batch in engine.batches] == [1]
+    assert [prediction.receipt.cached for prediction in predictions] == [False] + [True] * 9
+
+
+async def test_a_leaver_does_not_take_the_others_down() -> None:
+    """The client that started a shared computation leaves; who joined it still gets the answer."""
+    engine = GatedEngine(open_gate=False)
+    async with classifying(engine) as classifier:
+        leader = start(classifier, png(1))
+        await until_queued(classifier, running=1)
+        follower = start(classifier, png(1))
+        await asyncio.sleep(0)
+        leader.cancel()
+        await asyncio.wait([leader])
+        engine.gate.set()
+        assert (await follower).labels
+
+
+async def test_abandoned_work_is_never_computed() -> None:
+    """When the last client of a queued picture leaves, it leaves the queue."""
+    engine = GatedEngine(open_gate=False)
+    async with classifying(engine) as classifier:
+        blocker = start(classifier, png(1))
+        await until_queued(classifier, running=1)
+        leavers = [start(classifier, png(2)), start(classifier, png(2))]
+        await until_queued(classifier, running=1, pending=1)
+        for leaver in leavers:
+            leaver.cancel()
+        await until_queued(classifier, running=1)
+        engine.gate.set()
+        await blocker
+    assert sum(len(batch) for batch in engine.batches) == 1
+
+
+async def test_a_short_deadline_ends_only_its_own_client() -> None:
+    """A follower with more time takes over when the client that started it runs out of time."""
+    engine = GatedEngine(open_gate=False)
+    async with classifying(engine) as classifier:
+        blocker = start(classifier, png(1))
+        await until_queued(classifier, running=1)
+        hurried = start(classifier, png(2), deadline_ms=50)
+        await until_queued(classifier, running=1, pending=1)
+        patient = start(classifier, png(2))
+        with pytest.raises(DeadlineExceeded):
+            await hurried
+        engine.gate.set()
+        assert (await patient).labels
+        await blocker
+
+
+async def test_a_damaged_picture_is_not_remembered() -> None:
+    """Its error is its client's; the place in the queue is free again."""
+    engine = GatedEngine()
+    async with classifying(engine) as classifier:
+        for _ in range(2):
+            with pytest.raises(ImageCorrupt):
+                await classifier.classify(png(1)[:60])
+        stats = classifier.stats()
+    assert (stats.pending, stats.announced) == (0, 0)
+    assert engine.batches == []
+
+
+async def test_full_queue_refuses_before_decoding() -> None:
+    """Over max_pending the picture is not even looked at; a patient caller waits instead."""
+    engine = GatedEngine(open_gate=False)
+    async with classifying(engine, max_pending=1, max_batch=1) as classifier:
+        blocker = start(classifier, png(1))
+        await until_queued(classifier, running=1)
+        waiting = start(classifier, png(2))
+        await until_queued(classifier, running=1, pending=1)
+        with pytest.raises(QueueFull):
+            await classifier.classify(b"not even a picture")
+        patient = start(classifier, png(3), patient=True)
+        await asyncio.sleep(0)
+        assert not patient.done()
+        engine.gate.set()
+        assert all(prediction.labels for prediction in await asyncio.gather(blocker, waiting, patient))
+
+
+async def test_not_ready_while_loading() -> None:
+    """A client that comes too early is told to try again."""
+    engine = GatedEngine()
+    worker = Worker(engine, MODEL, classes=10, batch_sizes=[1])
+    async with worker, Classifier(worker, CLASSES, SPEC, Settings()) as classifier:
+        with pytest.raises(NotReady, match="loading"):
+            await classifier.classify(png(1))
+        await worker.loaded()
+        assert (await classifier.classify(png(1))).labels
+
+
+async def test_draining_refuses_what_is_new_and_answers_the_rest() -> None:
+    """What was accepted before the drain is answered."""
+    engine = GatedEngine(open_gate=False)
+    async with classifying(engine) as classifier:
+        accepted = start(classifier, png(1))
+        await until_queued(classifier, running=1)
+        classifier.drain()
+        with pytest.raises(Draining):
+            await classifier.classify(png(2))
+        engine.gate.set()
+        assert (await accepted).labels
+
+
+async def test_receipts_are_observed() -> None:
+    """Metrics see every answer's receipt."""
+    seen: list[Receipt] = []
+    engine = GatedEngine()
+    async with Worker(engine, MODEL, classes=10, batch_sizes=[1]) as worker:
+        await worker.loaded()
+        async with Classifier(worker, CLASSES, SPEC, Settings(), observe_receipt=seen.append) as classifier:
+            prediction = await classifier.classify(png(1))
+    assert seen == [prediction.receipt]
