@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -29,7 +30,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        new = {"registry": self.registry, "namespace": "glimt"}
+        new: Any = {"registry": self.registry, "namespace": "glimt"}
         self._requests = Counter("requests", "Requests answered.", ["method", "route", "status"], **new)
         self._batches = Counter("batches_released", "Batches, by the reason they left.", ["reason"], **new)
         self._size = Histogram("batch_size", "Pictures in a batch.", buckets=BATCH_SIZES, **new)

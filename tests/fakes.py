@@ -19,6 +19,8 @@ class GatedEngine:
     def __init__(self, classes: int = 10, *, open_gate: bool = True) -> None:
         self.classes = classes
         self.gate = threading.Event()
+        self.slow_gate = threading.Event()  # for batches of more than one
+        self.slow_gate.set()
         self.batches: list[Pixels] = []
         self.warmed: list[int] = []
         self.closed = False
@@ -35,7 +37,9 @@ class GatedEngine:
     def predict(self, pixels: Pixels) -> Scores:
         self.gate.wait()
         self.batches.append(pixels)
-        if self.fail_when is not None and (pixels[:, 0, 0, 0] == self.fail_when).any():
+        if len(pixels) > 1:
+            self.slow_gate.wait()
+        if self.fail_when is not None and np.isclose(pixels[:, 0, 0, 0], self.fail_when).any():
             raise RuntimeError("poison")
         means = pixels.mean(axis=(1, 2))
         logits = np.stack([means[:, i % 3] * (1 + i) for i in range(self.classes)], axis=1).astype(np.float64)

@@ -35,7 +35,7 @@ class WarpLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self.now
 
-    def call_at(
+    def call_at(  # type: ignore[override]  # typeshed's TypeVarTuple adds nothing here
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
         self.timers += 1

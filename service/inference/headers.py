@@ -137,8 +137,6 @@ def _png(data: bytes, max_pixels: int) -> Header:
         if kind == b"IHDR":
             width, height, bits = unpack_from(">IIB", data, start + 8)
             check_pixels(width, height, max_pixels)
-        elif position > len(data):
-            raise corrupt("PNG", "it is truncated")
         elif kind == b"eXIf":
             exif = data[start + 8 : position - 4]
         elif kind in (b"iCCP", b"zTXt", b"iTXt"):

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import hashlib
+import logging
 import os
 import re
 import shutil
@@ -17,6 +18,8 @@ from typing import TypeVar
 from service.errors import StoreBusy, StoreFull
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -57,6 +60,13 @@ class PictureStore:
         picture may still be kept.
         """
         return await self._run(lambda: self._keep(data))
+
+    async def keep_quietly(self, data: bytes) -> None:
+        """Keep a picture whose answer must not depend on the disk: trouble goes to the log."""
+        try:
+            await self.keep(data)
+        except (StoreFull, StoreBusy) as error:
+            log.warning("a picture was not kept: %s", error.detail)
 
     async def has(self, sha256: str) -> bool:
         """Whether the picture is kept."""

@@ -31,7 +31,8 @@ def png(red: int, size: int = 12) -> bytes:
 
 @asynccontextmanager
 async def classifying(engine: GatedEngine, **changes: Any) -> AsyncIterator[Classifier]:
-    settings = Settings(**({"grace_s": 0, "deadline_ms": 60_000} | changes))
+    defaults: dict[str, Any] = {"grace_s": 0, "deadline_ms": 60_000}
+    settings = Settings(**(defaults | changes))
     async with Worker(engine, MODEL, classes=10, batch_sizes=[1]) as worker:
         await worker.loaded()
         async with Classifier(worker, CLASSES, SPEC, settings) as classifier:

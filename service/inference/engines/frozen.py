@@ -90,9 +90,7 @@ def probe(input_spec: InputSpec) -> Pixels:
     return np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
 
 
-def freeze_once(
-    build: Callable[[], Any], weights: Path | None, input_spec: InputSpec, cache: Path
-) -> FrozenGraph:
+def freeze_once(build: Callable[[], Any], weights: Path | None, input_spec: InputSpec, cache: Path) -> FrozenGraph:
     """The frozen graph from the cache, else made now by a child process. Raises StartError with the reason."""
     path = cache / f"{_key(build, weights, input_spec)}.npz"
     with contextlib.suppress(FileNotFoundError, ValueError):

@@ -31,9 +31,7 @@ class TensorFlowEngine:
 
     name = "tensorflow"
 
-    def __init__(
-        self, build: Callable[[], Any], weights: Path | None, input_spec: InputSpec, *, cache: Path
-    ) -> None:
+    def __init__(self, build: Callable[[], Any], weights: Path | None, input_spec: InputSpec, *, cache: Path) -> None:
         self._build = build
         self._weights = weights
         self._input = input_spec

@@ -153,7 +153,7 @@ def library() -> ctypes.CDLL:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Hold standard error back for the three lines that TensorFlow writes, whatever its log level, when it is opened."""
+    """Hold back the three lines that TensorFlow writes on standard error when opened, whatever its log level."""
     kept = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)

@@ -1,0 +1,295 @@
+"""How much of the engine's own speed the service keeps: closed-loop clients against the frozen engine alone.
+
+    .venv/bin/python -m perf.closed_loop [--clients 1 32 100] [--seconds 30] [--rounds 3] [--images DIR]
+
+Starts `glimt serve` with ResNet50 (random, seeded weights; a matrix product costs the same), cache off, and sends
+distinct pictures. Right before and after each run the reference is measured in this same session: the same engine
+class alone, batch 8, in a process of its own, while the service is stopped (SIGSTOP), because a machine's speed
+drifts. Printed per number of clients: pictures/s, the ratio to the mean of the two references, latencies, batch
+sizes and why the batches left, event-loop lag; at the end resident memory and idle CPU.
+"""
+
+import argparse
+import asyncio
+import os
+import random
+import re
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+SHARED_PHOTOS = ROOT.parent / "shared/data/images"
+REFERENCE_SECONDS = 6.0
+WARM_SECONDS = 4.0
+CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+
+REFERENCE = """
+import sys, time
+import numpy as np
+from pathlib import Path
+from service.app import make_engine
+from service.models.served import choose
+from service.settings import Settings
+settings = Settings(model="resnet50", weights="random", data_dir=Path(sys.argv[1]))
+served = choose(settings)
+engine = make_engine(served, settings)
+engine.load()
+engine.warm_up([8])
+pixels = np.random.default_rng(0).uniform(-120, 130, (8, 224, 224, 3)).astype(np.float32)
+print("ready", flush=True)
+for line in sys.stdin:
+    started, runs = time.perf_counter(), 0
+    while time.perf_counter() - started < float(line):
+        engine.predict(pixels)
+        runs += 1
+    print(8 * runs / (time.perf_counter() - started), flush=True)
+"""
+
+
+@dataclass
+class Run:
+    """One closed-loop run. Latencies in seconds."""
+
+    clients: int
+    seconds: float
+    latencies: list[float] = field(default_factory=list)
+    failures: int = 0
+
+    @property
+    def per_second(self) -> float:
+        return len(self.latencies) / self.seconds
+
+
+def photos(folder: Path | None) -> list[bytes]:
+    """JPEG files: the folder's, or 40 made ones of the size and weight of a mean ImageNet photo (500x375, ~96 kB)."""
+    if folder is not None and folder.exists():
+        return [path.read_bytes() for path in sorted(folder.iterdir())]
+    chance = random.Random(0)
+    made = []
+    for _ in range(40):
+        coarse = Image.frombytes("RGB", (63, 47), chance.randbytes(63 * 47 * 3)).resize(
+            (500, 375), Image.Resampling.BICUBIC
+        )
+        grain = Image.frombytes("RGB", (500, 375), chance.randbytes(500 * 375 * 3))
+        Image.blend(coarse, grain, 0.12).save(file := BytesIO(), "JPEG", quality=88)
+        made.append(file.getvalue())
+    return made
+
+
+class Distinct:
+    """An endless supply of pictures no two of which have the same bytes: a counter is appended after the JPEG's end."""
+
+    def __init__(self, pictures: list[bytes]) -> None:
+        self._pictures = pictures
+        self._count = 0
+
+    def __next__(self) -> bytes:
+        self._count += 1
+        return self._pictures[self._count % len(self._pictures)] + self._count.to_bytes(8, "big")
+
+
+async def client(port: int, pictures: Distinct, run: Run, begin: float, end: float) -> None:
+    """One keep-alive connection, one picture at a time. Only what completes in [begin, end] counts."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    while time.perf_counter() < end:
+        body = next(pictures)
+        head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: {len(body)}\r\n\r\n"
+        started = time.perf_counter()
+        writer.write(head.encode() + body)
+        headers = await reader.readuntil(b"\r\n\r\n")
+        match = re.search(rb"content-length: (\d+)", headers, re.IGNORECASE)
+        assert match, headers
+        await reader.readexactly(int(match[1]))
+        now = time.perf_counter()
+        if begin <= now <= end:
+            if headers.startswith(b"HTTP/1.1 200"):
+                run.latencies.append(now - started)
+            else:
+                run.failures += 1
+    writer.close()
+
+
+async def closed_loop(port: int, clients: int, pictures: Distinct, seconds: float) -> Run:
+    """All clients at once for WARM_SECONDS + `seconds`."""
+    run = Run(clients, seconds)
+    begin = time.perf_counter() + WARM_SECONDS
+    await asyncio.gather(*(client(port, pictures, run, begin, begin + seconds) for _ in range(clients)))
+    return run
+
+
+async def get(port: int, path: str) -> tuple[int, str]:
+    """A GET without any library: status and body."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+    answer = (await reader.read()).decode()
+    writer.close()
+    head, _, body = answer.partition("\r\n\r\n")
+    return int(head.split()[1]), body
+
+
+def metrics(port: int) -> dict[str, float]:
+    """The service's /metrics, name with labels -> value."""
+    _, text = asyncio.run(get(port, "/metrics"))
+    pairs = (line.rsplit(" ", 1) for line in text.splitlines() if line and not line.startswith("#"))
+    return {name: float(value) for name, value in pairs}
+
+
+def grown(before: dict[str, float], after: dict[str, float], prefix: str) -> dict[str, float]:
+    """What was added to the counters that begin with `prefix` and an opening brace, by label value."""
+    found = {}
+    for name, value in after.items():
+        if name.startswith(prefix + "{") and (added := value - before.get(name, 0)):
+            found[name.split('"')[1]] = added
+    return found
+
+
+def quantile(cumulative: dict[str, float], share: float) -> float:
+    """The upper bucket bound under which `share` of a histogram's observations lie."""
+    total = max(cumulative.values(), default=0)
+    return next((float(bound) for bound, count in cumulative.items() if count >= share * total), float("inf"))
+
+
+@contextmanager
+def service(arguments: list[str], data: Path) -> Iterator[tuple[int, int]]:
+    """`glimt serve` on a free port: (process id, port), once it is ready."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "service", "serve", "--port", str(port), "--data-dir", str(data), *arguments]
+    with (
+        (data / "service.log").open("wb") as log,
+        subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT) as process,
+    ):
+        try:
+            until = time.monotonic() + 180
+            while not ready(port):
+                if process.poll() is not None or time.monotonic() > until:
+                    raise SystemExit((data / "service.log").read_text())
+                time.sleep(0.2)
+            yield process.pid, port
+        finally:
+            process.send_signal(signal.SIGCONT)
+            process.terminate()
+
+
+def ready(port: int) -> bool:
+    """Whether /readyz says 200."""
+    try:
+        return asyncio.run(get(port, "/readyz"))[0] == 200
+    except OSError:
+        return False
+
+
+class Reference:
+    """The frozen engine alone, at batch 8, with the service stopped meanwhile."""
+
+    def __init__(self, data: Path, service_pid: int) -> None:
+        self._pid = service_pid
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", REFERENCE, str(data)],
+            cwd=ROOT,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        self._line()
+
+    def measure(self) -> float:
+        """Pictures per second."""
+        os.kill(self._pid, signal.SIGSTOP)
+        try:
+            assert self._process.stdin
+            self._process.stdin.write(f"{REFERENCE_SECONDS}\n")
+            self._process.stdin.flush()
+            return float(self._line())
+        finally:
+            os.kill(self._pid, signal.SIGCONT)
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def _line(self) -> str:
+        assert self._process.stdout
+        return self._process.stdout.readline().strip()
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of the process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS
+
+
+def resident_mb(pid: int) -> dict[str, int]:
+    """Resident memory now and at its peak, in MB (10^6 bytes)."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    kilobytes = dict(re.findall(r"(VmRSS|VmHWM|RssAnon):\s+(\d+)", status))
+    return {name: int(value) * 1024 // 10**6 for name, value in kilobytes.items()}
+
+
+def report(run: Run, references: tuple[float, float], before: dict[str, float], after: dict[str, float]) -> float:
+    """Print one run; its ratio."""
+    ratio = run.per_second / statistics.mean(references)
+    batches = sum(grown(before, after, "glimt_batches_released_total").values())
+    reasons = {reason: round(count) for reason, count in grown(before, after, "glimt_batches_released_total").items()}
+    items = after["glimt_batch_size_sum"] - before["glimt_batch_size_sum"]
+    lag_ms = quantile(grown(before, after, "glimt_event_loop_lag_seconds_bucket"), 0.99) * 1000
+    cuts = statistics.quantiles(run.latencies, n=100)
+    print(
+        f"{run.clients:>4} clients  {run.per_second:6.2f} pictures/s  ratio {ratio:.3f} "
+        f"to the reference {references[0]:.2f} / {references[1]:.2f}\n"
+        f"              p50 {cuts[49] * 1000:.0f} ms  p95 {cuts[94] * 1000:.0f} ms  failed {run.failures}  "
+        f"mean batch {items / max(1, batches):.1f}  released {reasons}  loop lag p99 <= {lag_ms:.0f} ms",
+        flush=True,
+    )
+    return ratio
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 32, 100])
+    parser.add_argument("--seconds", type=float, default=30)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--images", type=Path, default=SHARED_PHOTOS)
+    parser.add_argument("serve", nargs="*", help="further options for glimt serve, after --")
+    options = parser.parse_args()
+    pictures = Distinct(photos(options.images))
+    ratios: dict[int, list[float]] = {clients: [] for clients in options.clients}
+    arguments = ["--model", "resnet50", "--weights", "random", "--cache-entries", "0", "--log-level", "warning"]
+    with tempfile.TemporaryDirectory() as folder, service([*arguments, *options.serve], Path(folder)) as (pid, port):
+        reference = Reference(Path(folder), pid)
+        started = cpu_seconds(pid)
+        time.sleep(10)
+        print(
+            f"idle: {(cpu_seconds(pid) - started) * 10:.2f} % of a core; memory when ready {resident_mb(pid)} MB",
+            flush=True,
+        )
+        for _ in range(options.rounds):
+            for clients in options.clients:
+                first, before = reference.measure(), metrics(port)
+                run = asyncio.run(closed_loop(port, clients, pictures, options.seconds))
+                after, second = metrics(port), reference.measure()
+                ratios[clients].append(report(run, (first, second), before, after))
+        print(f"memory after the load {resident_mb(pid)} MB")
+        reference.close()
+    for clients, values in ratios.items():
+        shown = [round(value, 3) for value in sorted(values)]
+        print(f"{clients:>4} clients  median ratio {statistics.median(values):.3f}  of {shown}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""`glimt classify`: many files, here or by a running service, with a progress bar, to a table or NDJSON."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import orjson
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from service.app import make_engine, warm_up_sizes
+from service.errors import GlimtError
+from service.http.classify import prediction_document
+from service.http.problems import problem
+from service.inference.classifier import Classifier
+from service.inference.worker import Worker
+from service.models.served import choose
+from service.settings import Settings
+
+SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff"}
+IN_FLIGHT = 32  # two full batches: one runs while the next one fills
+TRIES = 30  # of one picture at a service that is overloaded or still loading
+RETRY_AFTER_S = 1.0  # when a service that refuses does not say
+
+Answer = dict[str, Any]
+Ask = Callable[[bytes], Awaitable[Answer]]
+
+
+async def classify_all(sources: list[str], settings: Settings, *, top: int, ndjson: bool) -> int:
+    """Classify every picture of the sources and print the answers; the number of pictures that failed.
+
+    A source that begins with http:// or https:// is the service that shall do it. Raises StartError.
+    """
+    urls = [source for source in sources if source.startswith(("http://", "https://"))]
+    files = list(pictures([Path(source) for source in sources if source not in urls]))
+    table = Table("picture", "label", "score", "also", box=None, pad_edge=False)
+    failed = 0
+    ask = by_service(urls[0], top) if urls else here(settings, top)
+    errors = Console(stderr=True)
+    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress:
+        task = progress.add_task("classifying", total=len(files))
+        async with ask as answer:
+            async for path, line in answers(files, answer):
+                progress.advance(task)
+                failed += "error" in line
+                if ndjson:
+                    sys.stdout.buffer.write(orjson.dumps({"filename": str(path), **line}) + b"\n")
+                else:
+                    table.add_row(str(path), *row(line))
+    if not ndjson and files:
+        Console().print(table)
+    if not files:
+        errors.print("There is no picture among the arguments.")
+    return failed or not files
+
+
+def pictures(paths: Iterable[Path]) -> Iterable[Path]:
+    """Files as they are; of folders the files with a picture's suffix, below them too, sorted."""
+    for path in paths:
+        if path.is_dir():
+            yield from sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+        else:
+            yield path
+
+
+def row(line: Answer) -> tuple[str, str, str]:
+    """The table's cells for one answer."""
+    if "error" in line:
+        return f"[red]{line['error']['code']}[/red]", "", line["error"]["detail"]
+    also = ", ".join(f"{label['label']} {label['score']:.1%}" for label in line["predictions"][1:3])
+    return line["prediction"], f"{line['score']:.1%}", also
+
+
+async def answers(files: list[Path], ask: Ask) -> AsyncIterator[tuple[Path, Answer]]:
+    """Each file with its answer or error, as they come, at most IN_FLIGHT at a time."""
+    slots = asyncio.Semaphore(IN_FLIGHT)
+
+    async def one(path: Path) -> tuple[Path, Answer]:
+        async with slots:
+            try:
+                return path, await ask(await asyncio.to_thread(path.read_bytes))
+            except OSError as error:
+                return path, {"error": {"code": "unreadable", "detail": error.strerror or str(error)}}
+            except GlimtError as error:
+                return path, {"error": problem(error)}
+
+    for finished in asyncio.as_completed([asyncio.create_task(one(path)) for path in files]):
+        yield await finished
+
+
+@asynccontextmanager
+async def here(settings: Settings, top: int) -> AsyncIterator[Ask]:
+    """Ask a model loaded into this process."""
+    served = await asyncio.to_thread(choose, settings)
+    if served.notice:
+        Console(stderr=True, soft_wrap=True).print(served.notice, markup=False, highlight=False)
+    sizes = warm_up_sizes(settings.max_batch)
+    worker = Worker(make_engine(served, settings), served.info, classes=len(served.classes), batch_sizes=sizes)
+    async with worker, Classifier(worker, served.classes, served.input, settings) as classifier:
+        await worker.loaded()
+
+        async def ask(data: bytes) -> Answer:
+            return prediction_document(await classifier.classify(data, top=top, patient=True))
+
+        yield ask
+
+
+@asynccontextmanager
+async def by_service(url: str, top: int) -> AsyncIterator[Ask]:
+    """Ask a running service. It is waited for when it is overloaded or not ready, as it says in Retry-After."""
+    async with httpx2.AsyncClient(base_url=url, timeout=60) as client:
+
+        async def ask(data: bytes) -> Answer:
+            for _ in range(TRIES):
+                answer = await client.post("/predict", params={"top": top}, content=data)
+                if answer.status_code != 503:
+                    break
+                await asyncio.sleep(float(answer.headers.get("Retry-After", RETRY_AFTER_S)))
+            document: Answer = answer.json()
+            return document if answer.is_success else {"error": document}
+
+        try:
+            yield ask
+        except httpx2.TransportError as error:
+            raise GlimtError(f"The service at {url} cannot be reached: {error}.") from error

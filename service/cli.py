@@ -1,0 +1,151 @@
+"""The `glimt` command."""
+
+import asyncio
+import inspect
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_args
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.panel import Panel
+
+from service import __version__
+from service.errors import GlimtError, StartError
+from service.settings import Settings
+
+app = typer.Typer(
+    name="glimt", no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
+    help="Pictures in, labels out: image classification for many clients at once, from one process.",
+)  # fmt: skip
+export = typer.Typer(no_args_is_help=True, help="Take your data out.")
+app.add_typer(export, name="export")
+console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+T = TypeVar("T")
+START_FAILED = 3
+
+
+def with_settings(command: Callable[[Settings], None]) -> Callable[..., None]:
+    """Give a command one option per setting; what is not given comes from GLIMT_* or the default."""
+
+    def run(**given: Any) -> None:
+        command(read_settings(given))
+
+    parameters = []
+    for name, field in Settings.model_fields.items():
+        flag = f"--{name.replace('_', '-')}"
+        flags = f"{flag}/--no-{flag[2:]}" if field.annotation is bool else flag
+        text = f"{field.description} Default: {shown_default(field.default)}. [env GLIMT_{name.upper()}]"
+        kind = Annotated[option_type(field.annotation), typer.Option(flags, help=text, show_default=False)]  # type: ignore[valid-type]
+        parameters.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind))
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    run.__doc__ = command.__doc__
+    return run
+
+
+def option_type(annotation: Any) -> Any:
+    """What typer shall parse: a Literal is text, checked by Settings with a better message."""
+    return str | None if get_args(annotation) else annotation | None
+
+
+def shown_default(value: object) -> str:
+    """A default as a person would type it."""
+    return ("on" if value else "off") if isinstance(value, bool) else str(value)
+
+
+def read_settings(given: dict[str, Any]) -> Settings:
+    """Settings from the options that were given, then the environment. A bad value ends with exit code 2."""
+    from pydantic import ValidationError
+
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        for item in error.errors():
+            name = str(item["loc"][0]) if item["loc"] else "?"
+            console.print(f"--{name.replace('_', '-')} (GLIMT_{name.upper()}): {item['msg']}, not {item['input']!r}.")
+        raise typer.Exit(2) from error
+
+
+def or_exit(call: Callable[[], T]) -> T:
+    """Its result; an error of ours becomes its words on the console, and exit code 3 when nothing could start."""
+    try:
+        return call()
+    except GlimtError as error:
+        console.print(f"[bold red]{escape(error.title)}.[/bold red] {escape(error.detail)}")
+        raise typer.Exit(START_FAILED if isinstance(error, StartError) else 1) from error
+
+
+def serve(settings: Settings) -> None:
+    """Start the service. Every option is also an environment variable, GLIMT_<NAME>."""
+    from service.app import create_app, make_engine
+    from service.models.served import choose
+    from service.observe import configure_logging
+    from service.server import Server
+
+    served = or_exit(lambda: choose(settings))
+    if served.notice:
+        console.print(Panel(escape(served.notice), title="Please note", border_style="yellow"))
+    with configure_logging(settings):
+        app = create_app(settings, served, make_engine(served, settings), on_failed_start=lambda: server.fail_start())
+        server = Server(app, settings, on_drain=app.house.drain)
+        raise typer.Exit(server.serve_until_stopped())
+
+
+app.command("serve")(with_settings(serve))
+
+
+@app.command("classify")
+def classify(
+    sources: Annotated[list[str], typer.Argument(help="Files, folders, and perhaps the URL of a running service.")],
+    top: Annotated[int, typer.Option(min=1, max=1000, help="Labels per picture.")] = 5,
+    ndjson: Annotated[bool, typer.Option("--ndjson", help="One JSON line per picture instead of a table.")] = False,
+) -> None:
+    """Classify pictures here, or by a running service when its URL is among the arguments."""
+    from service.classify import classify_all
+
+    failed = or_exit(lambda: asyncio.run(classify_all(sources, read_settings({}), top=top, ndjson=ndjson)))
+    raise typer.Exit(1 if failed else 0)
+
+
+@app.command("doctor")
+def doctor() -> None:
+    """Say what this machine has, what would be served, and why."""
+    from service.doctor import examine
+
+    findings = examine(read_settings({}))
+    for name, value in findings:
+        sys.stdout.write(f"{name + ':':<14} {value}\n")
+
+
+@export.command("feedback")
+def export_feedback(
+    format: Annotated[str, typer.Option(help="csv or ndjson.")] = "csv",
+    data_dir: Annotated[Path | None, typer.Option(help="The data folder; else GLIMT_DATA_DIR.")] = None,
+) -> None:
+    """Write all feedback to standard output, oldest first. Safe while the service runs."""
+    from service.store.database import Database
+    from service.store.export import csv_lines, ndjson
+    from service.store.feedback import FeedbackStore
+
+    settings = read_settings({"data_dir": data_dir})
+    writers = {"csv": csv_lines, "ndjson": ndjson}
+    if format not in writers:
+        console.print(f"--format is csv or ndjson, not {escape(format)}.")
+        raise typer.Exit(2)
+
+    async def write() -> None:
+        async with Database(settings.data_path / "glimt.db") as database:
+            async for chunk in writers[format](FeedbackStore(database).export()):
+                sys.stdout.buffer.write(chunk)
+
+    or_exit(lambda: asyncio.run(write()))
+
+
+@app.command("version")
+def version() -> None:
+    """Print the version."""
+    sys.stdout.write(f"glimt {__version__}\n")

@@ -1,0 +1,299 @@
+"""The page and its fragments. Knows no pixels, no SQL: it reads forms, asks once, renders."""
+
+import asyncio
+import base64
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import jinja2
+import orjson
+from markupsafe import Markup
+from pydantic import ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.templating import Jinja2Templates
+
+from service.errors import BadRequest, GlimtError, InvalidField
+from service.http.classify import prediction_document
+from service.http.departure import unless_client_leaves
+from service.http.feedback import FeedbackBody, FeedbackEndpoints, reasons
+from service.http.problems import problem
+from service.http.uploads import Form, Upload, read_form
+from service.inference.classifier import Classifier
+from service.inference.labels import ClassTable
+from service.inference.predictions import Prediction, Receipt
+from service.settings import MIB, Settings
+from service.store.feedback import FeedbackDraft, FeedbackRow, FeedbackStore
+from service.store.pictures import PictureStore
+
+MAX_PICTURES = 9  # at once on the page: a 3 x 3 grid
+MAX_EMBEDDED_BYTES = 512 * 1024  # of a picture sent back inside the page for browsers without JavaScript
+MAX_QUERY_CHARS = 100  # of the typeahead; the longest label has far fewer
+SHOWN_FORMATS = frozenset({"JPEG", "PNG", "GIF", "WEBP", "BMP"})  # what every browser can draw
+LIGHTS = {
+    "ready": "Ready",
+    "loading": "Warming up",
+    "failed": "Out of order",
+    "draining": "Shutting down",
+}
+COMMAND = re.compile(r"(?:scripts/serve|glimt [a-z]+)(?: --[a-z-]+(?: [\w/.-]*\w)?)+")
+"""How a notice names what to type."""
+EXAMPLES = {
+    "digit-3": "a handwritten 3",
+    "digit-7": "a handwritten 7",
+    "digit-8": "a handwritten 8",
+    "digit-2": "a handwritten 2",
+    "digit-0": "a handwritten 0",
+    "object-balloon": "a balloon",
+    "object-clock": "a clock",
+    "object-daisy": "a daisy",
+    "object-traffic-light": "a traffic light",
+    "object-umbrella": "an umbrella",
+}
+"""Drawn by scripts/draw_examples.py. The demo model knows digits only, every other model objects."""
+
+
+def make_templates(web_dir: Path) -> Jinja2Templates:
+    """The templates of `web_dir`, autoescaped; an unknown variable is an empty one."""
+    env = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(web_dir / "templates"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    env.filters |= {"words": words, "percent": percent, "receipt": receipt, "with_code": with_code}
+    env.globals["new_key"] = lambda: uuid4().hex
+    return Jinja2Templates(env=env)
+
+
+def words(label: str) -> str:
+    """`golden_retriever` as a person writes it."""
+    return label.replace("_", " ")
+
+
+def percent(score: float) -> str:
+    """0.9346 -> `93.5 %`, with a space that does not break."""
+    return f"{score * 100:.1f}\N{NO-BREAK SPACE}%"
+
+
+def receipt(times: Receipt) -> str:
+    """Where the time went, in one line."""
+    if times.cached and not times.batch_size:
+        return f"seen before · answered from the cache in {_ms(times.total_ms)}"
+    batch = f"batch of {times.batch_size} in {_ms(times.infer_ms)}"
+    if times.cached:
+        return f"the same picture was under way · {batch}"
+    return f"decoded {_ms(times.decode_ms)} · waited {_ms(times.queue_ms)} · {batch}"
+
+
+def _ms(duration: float) -> str:
+    return f"{duration:.0f} ms" if duration >= 1 else "<1 ms"
+
+
+def with_code(text: str) -> Markup:
+    """Escaped text in which commands stand as code."""
+    marked, at = Markup(), 0
+    for command in COMMAND.finditer(text):
+        marked += text[at : command.start()] + Markup("<code>{}</code>").format(command[0])
+        at = command.end()
+    return marked + text[at:]
+
+
+ABOUT = ("predicted_class", "score", "image_sha256", "image_file_name", "model_name", "model_version")
+"""The hidden fields that say what a feedback form is about."""
+SAID = (*ABOUT, "verdict", "correct_label", "comment")
+
+
+def about(prediction: Prediction, file_name: str) -> dict[str, str]:
+    """What feedback on this answer must say; it travels through the page in hidden fields."""
+    best = prediction.labels[0]
+    return {
+        "predicted_class": best.label,
+        "score": f"{best.score:.6f}",
+        "image_sha256": prediction.image.sha256,
+        "image_file_name": file_name[-255:] or "picture",  # the store's limit; the end has the extension
+        "model_name": prediction.model.name,
+        "model_version": prediction.model.version,
+    }
+
+
+def draft(fields: Mapping[str, str], classes: ClassTable) -> FeedbackDraft:
+    """The feedback a form holds. Raises InvalidField naming what is missing or wrong."""
+    filled = {name: value for name in SAID if (value := fields.get(name, "").strip())}
+    if filled.get("verdict") != "wrong":
+        filled.pop("correct_label", None)
+    elif "correct_label" in filled:
+        filled["correct_label"] = _class_of(filled["correct_label"], classes)
+    if "verdict" not in filled:
+        raise InvalidField("verdict: say right or wrong.")
+    try:
+        score = float(filled.pop("score", ""))
+        return FeedbackDraft(**FeedbackBody.model_validate({**filled, "score": score}).model_dump())
+    except ValidationError as error:
+        raise InvalidField(reasons(error)) from error
+    except ValueError as error:
+        raise InvalidField("score must be a probability from 0 to 1.") from error
+
+
+def _class_of(typed: str, classes: ClassTable) -> str:
+    """The model's own label if a person wrote one, else the person's word: it may be a class the model lacks."""
+    wanted = words(typed).casefold()
+    return next((label for label in classes.search(typed) if words(label).casefold() == wanted), typed)
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One picture of the page: its answer, or what was wrong with it. `picture` is a data: address."""
+
+    file_name: str
+    prediction: Prediction | None = None
+    error: GlimtError | None = None
+    picture: str | None = None
+
+
+def embedded(data: bytes, image_format: str) -> str | None:
+    """A data: address of a picture that is small enough and that browsers can draw."""
+    if len(data) > MAX_EMBEDDED_BYTES or image_format not in SHOWN_FORMATS:
+        return None
+    return f"data:image/{image_format.lower()};base64,{base64.b64encode(data).decode()}"
+
+
+class Pages:
+    """The endpoints of the page and what they need. Without JavaScript each answers with a whole page."""
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        feedback: FeedbackStore,
+        pictures: PictureStore,
+        templates: Jinja2Templates,
+        settings: Settings,
+        notice: str | None,
+        web_dir: Path,
+    ) -> None:
+        self._classifier = classifier
+        self._feedback = feedback
+        self._take_back = FeedbackEndpoints(feedback, pictures, settings.keep_images).undo
+        self._pictures = pictures
+        self._templates = templates
+        self._settings = settings
+        self._notice = notice
+        self._examples = {name: (web_dir / f"static/examples/{name}.png").read_bytes() for name in EXAMPLES}
+
+    async def index(self, request: Request) -> Response:
+        """The page, empty."""
+        return self._page(request)
+
+    async def classify(self, request: Request) -> Response:
+        """Up to nine pictures of a form (or one example by name): cards, or the whole page with cards."""
+        try:
+            self._classifier.admit()
+            uploads = self._uploads(await self._form(request, MAX_PICTURES))
+            cards = await unless_client_leaves(request, self._cards(uploads))
+        except GlimtError as error:
+            if _is_fragment(request):
+                raise
+            return self._page(request, error=error)
+        if not _is_fragment(request):
+            return self._page(request, cards=cards)
+        if len(cards) == 1 and cards[0].error:
+            raise cards[0].error
+        return Response("".join(self._body(request, card) for card in cards), media_type="text/html")
+
+    async def labels(self, request: Request) -> Response:
+        """The typeahead: the labels that match what was typed so far."""
+        query = request.query_params.get("q", "")[:MAX_QUERY_CHARS]
+        return self._render(request, "_labels.html", labels=self._classifier.classes.search(query))
+
+    async def feedback(self, request: Request) -> Response:
+        """Right or wrong, stored; the answer can be undone."""
+        form = await self._form(request, 1)
+        given = draft(form.fields, self._classifier.classes)
+        kept = await self._keep(form.files, given.image_sha256)
+        key = form.fields.get("idempotency_key") or None
+        row, _ = await self._feedback.add(
+            replace(given, image_kept=kept), owner=request.scope.get("owner"), idempotency_key=key
+        )
+        return self._feedback_answer(request, form, row)
+
+    async def undo(self, request: Request) -> Response:
+        """Taken back; undoing twice is the same as once."""
+        form = await self._form(request, 0)
+        await self._take_back(int(request.path_params["id"]), request.scope.get("owner"))
+        return self._feedback_answer(request, form, None)
+
+    async def health_light(self, request: Request) -> Response:
+        """Polled by the page."""
+        return self._render(request, "_health.html", light=self._light())
+
+    async def _form(self, request: Request, max_files: int) -> Form:
+        return await read_form(request, max_files=max_files, max_file_bytes=self._settings.max_image_bytes)
+
+    def _uploads(self, form: Form) -> Sequence[Upload]:
+        if form.files:
+            return form.files
+        name = form.fields.get("example", "")
+        if name not in self._examples:
+            raise BadRequest("There is no picture in the form. Choose one first.")
+        return [Upload("example", f"{name}.png", self._examples[name])]
+
+    async def _cards(self, uploads: Sequence[Upload]) -> list[Card]:
+        return await asyncio.gather(*map(self._card, uploads))
+
+    async def _card(self, upload: Upload) -> Card:
+        try:
+            prediction = await self._classifier.classify(upload.data)
+        except GlimtError as error:
+            return Card(upload.filename, error=error)
+        return Card(upload.filename, prediction, picture=embedded(upload.data, prediction.image.format))
+
+    async def _keep(self, files: Sequence[Upload], sha256: str | None) -> bool:
+        """Keep the picture the feedback is about, if it was sent along and pictures are kept at all."""
+        if not files or self._settings.keep_images == "none":
+            return False
+        data = files[0].data
+        if await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest()) != sha256:
+            raise InvalidField("The picture is not the one the feedback is about: its SHA-256 differs.")
+        return await self._pictures.keep(data) == sha256
+
+    def _light(self) -> dict[str, str]:
+        status, model = self._classifier.status, self._classifier.model
+        return {"state": status, "words": LIGHTS[status], "model": f"{model.name} {model.version}"}
+
+    def _body(self, request: Request, card: Card) -> Markup:
+        if card.prediction is None:
+            context = problem(card.error or GlimtError(), request.scope.get("request_id", ""))
+            return Markup(self._templates.get_template("_problem.html").render(context))
+        document = orjson.dumps(prediction_document(card.prediction), option=orjson.OPT_INDENT_2).decode()
+        context = {"prediction": card.prediction, "about": about(card.prediction, card.file_name), "raw": document}
+        return Markup(self._templates.get_template("_card.html").render(context))
+
+    def _page(self, request: Request, *, cards: Sequence[Card] = (), error: GlimtError | None = None) -> Response:
+        failed = error or next((card.error for card in cards if card.error and len(cards) == 1), None)
+        kind = "digit" if self._classifier.model.weights == "demo" else "object"
+        return self._render(
+            request,
+            "index.html",
+            status_code=failed.status if failed else 200,
+            cards=[(card, self._body(request, card)) for card in cards],
+            problem=self._body(request, Card("", error=error)) if error else None,
+            examples={name: said for name, said in EXAMPLES.items() if name.startswith(kind)},
+            max_pictures=MAX_PICTURES,
+            max_mib=self._settings.max_image_bytes // MIB,
+            keep_images=self._settings.keep_images,
+        )
+
+    def _feedback_answer(self, request: Request, form: Form, given: FeedbackRow | None) -> Response:
+        name = "_feedback.html" if _is_fragment(request) else "feedback.html"
+        carried = {name: form.fields.get(name, "") for name in ABOUT}
+        return self._render(request, name, about=carried, given=given)
+
+    def _render(self, request: Request, name: str, *, status_code: int = 200, **context: Any) -> Response:
+        context = {"light": self._light(), "notice": self._notice} | context
+        return self._templates.TemplateResponse(request, name, context, status_code=status_code)
+
+
+def _is_fragment(request: Request) -> bool:
+    return "hx-request" in request.headers

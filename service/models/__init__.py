@@ -1,0 +1,1 @@
+"""What can be served: architectures, weight sources, versions on disk, the bundled demo model."""

@@ -1,0 +1,192 @@
+"""Model versions on disk. A version is a folder: manifest.json, the weights, classes.tsv.
+
+Today a name has one version, in `<data folder>/models/<name>/`. Several versions of a name, the pointer to the
+one that is served, and swapping them have their place here.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from service.errors import Conflict, FileDamaged, ModelUnavailable
+from service.inference.labels import ClassTable
+from service.inference.predictions import InputSpec
+
+MANIFEST = "manifest.json"
+CLASSES = "classes.tsv"
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+"""Names of models and of files in a version: never a path, never hidden."""
+
+
+class Manifest(BaseModel):
+    """manifest.json. `files`: every other file of the folder that matters, with its SHA-256 in hex."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = 1
+    name: str = Field(pattern=f"^{NAME}$")
+    version: str = Field(pattern=f"^{NAME}$")
+    architecture: str
+    input: InputSpec
+    created: datetime
+    metrics: dict[str, float]
+    weights: str = Field(pattern=f"^{NAME}$")
+    files: dict[str, str]
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """A version whose files are what its manifest says. `metrics` as measured when it was made."""
+
+    name: str
+    version: str
+    architecture: str
+    input: InputSpec
+    created: datetime
+    metrics: dict[str, float]
+    weights: Path
+    classes: ClassTable
+
+
+def registered(data_path: Path, name: str) -> Path:
+    """The folder of a registered model; it need not exist. Raises ModelUnavailable for what cannot be a name."""
+    if not re.fullmatch(NAME, name):
+        raise ModelUnavailable(f"{name!r} cannot be a model's name: letters, digits, . _ - and at most 64 of them.")
+    return data_path / "models" / name
+
+
+def read_version(directory: Path) -> ModelVersion:
+    """Read a version and check every listed file.
+
+    Raises ModelUnavailable when there is no manifest, FileDamaged naming the file that is not what it should be.
+    """
+    manifest = read_manifest(directory)
+    for file_name in {CLASSES, manifest.weights} - manifest.files.keys():
+        raise FileDamaged(f"{directory / MANIFEST} does not list {file_name}.")
+    for file_name, expected in manifest.files.items():
+        _check(directory / file_name, expected)
+    try:
+        classes = ClassTable.read(directory / CLASSES)
+    except (ValueError, IndexError) as error:
+        raise FileDamaged(f"{directory / CLASSES} is not a class table: {error}") from error
+    return ModelVersion(
+        name=manifest.name,
+        version=manifest.version,
+        architecture=manifest.architecture,
+        input=manifest.input,
+        created=manifest.created,
+        metrics=manifest.metrics,
+        weights=directory / manifest.weights,
+        classes=classes,
+    )
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """The manifest alone, no file checked. Raises as `read_version`."""
+    path = directory / MANIFEST
+    try:
+        manifest = Manifest.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise ModelUnavailable(f"{directory} is not a model version: it has no {MANIFEST}.") from None
+    except OSError as error:
+        raise FileDamaged(f"{path} cannot be read: {error.strerror}.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise FileDamaged(f"{path} is damaged: {where} {first['msg']}".replace("  ", " ")) from error
+    for file_name in manifest.files:
+        if not re.fullmatch(NAME, file_name):
+            raise FileDamaged(f"{path} lists {file_name!r}, which is not a plain file name.")
+    return manifest
+
+
+def write_version(
+    directory: Path,
+    *,
+    name: str,
+    architecture: str,
+    input_spec: InputSpec,
+    metrics: dict[str, float],
+    weights: Path,
+    classes: ClassTable,
+) -> ModelVersion:
+    """Make `directory` a version with a copy of `weights`; it appears whole or not at all.
+
+    The version's name is the beginning of the weights' SHA-256. Raises Conflict when `directory` exists already.
+    """
+    if directory.exists():
+        raise Conflict(f"{directory} exists already.")
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+    try:
+        shutil.copyfile(weights, temporary / weights.name)
+        classes_text = "".join(f"{line}\n" for line in _table(classes))
+        (temporary / CLASSES).write_text(classes_text, encoding="utf-8")
+        files = {path.name: sha256(path) for path in sorted(temporary.iterdir())}
+        manifest = Manifest(
+            name=name,
+            version=short_version(files[weights.name]),
+            architecture=architecture,
+            input=input_spec,
+            created=datetime.now(UTC).replace(microsecond=0),
+            metrics=metrics,
+            weights=weights.name,
+            files=files,
+        )
+        text = json.dumps(manifest.model_dump(mode="json"), indent=2) + "\n"
+        (temporary / MANIFEST).write_text(text, encoding="utf-8")
+        for path in temporary.iterdir():
+            _sync(path)
+        temporary.chmod(0o755)  # mkdtemp lets only the owner in
+        temporary.rename(directory)
+        _sync(directory.parent)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    return read_version(directory)
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def short_version(digest: str) -> str:
+    """What a version is called: 48 bits of its weights' SHA-256 tell any two apart and fit in a line."""
+    return digest[:12]
+
+
+def _table(classes: ClassTable) -> list[str]:
+    rows: list[tuple[Any, ...]] = [("index", "wnid", "label", "synonyms")]
+    rows += zip(range(len(classes)), classes.wnids, classes.labels, classes.synonyms, strict=True)
+    return ["\t".join("" if cell is None else str(cell) for cell in row) for row in rows]
+
+
+def _check(path: Path, expected: str) -> None:
+    try:
+        actual = sha256(path)
+    except OSError as error:
+        raise FileDamaged(f"{path} is listed in {MANIFEST} but cannot be read: {error.strerror}.") from error
+    if actual != expected:
+        raise FileDamaged(
+            f"{path} is damaged: its SHA-256 is {short_version(actual)}…, "
+            f"{MANIFEST} says {short_version(expected)}…. Way out: copy the version's folder again from its source."
+        )
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,225 @@
+"""Which model is served, and why: CONTRACTS §2. Decides, finds and checks files; loads nothing."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.errors import FileDamaged, ModelUnavailable
+from service.inference.labels import ClassTable
+from service.inference.predictions import InputSpec, ModelInfo
+from service.models.architectures import ARCHITECTURES, Architecture
+from service.models.registry import (
+    MANIFEST,
+    ModelVersion,
+    read_manifest,
+    read_version,
+    registered,
+    sha256,
+    short_version,
+)
+from service.models.weights import cached, obtain, places
+from service.settings import Settings
+
+HERE = Path(__file__).parent
+DEMO = HERE / "demo"
+IMAGENET_CLASSES = HERE / "imagenet_classes.tsv"
+RANDOM_VERSION = "seed-0"
+"""Random weights are drawn from seed 0, so their scores are the same everywhere."""
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """All the app needs to know. `weights_file` None: random. `why`: one sentence for `glimt doctor`.
+
+    `notice` is a paragraph for the console, /health, answers and the page when the answers are not what one would
+    expect (demo model, random weights); None otherwise.
+    """
+
+    info: ModelInfo
+    architecture: Architecture
+    input: InputSpec
+    classes: ClassTable
+    weights_file: Path | None
+    is_demo: bool
+    notice: str | None
+    why: str
+
+
+def choose(settings: Settings) -> ServedModel:
+    """The model these settings ask for; downloads its weights if need be.
+
+    Only when the user named neither model nor weights, and `settings.fallback`, the demo model takes the place of
+    one that cannot be had. Raises ModelUnavailable or FileDamaged, whose detail names the way out.
+    """
+    try:
+        return _named(settings)
+    except (ModelUnavailable, FileDamaged) as error:
+        if settings.named_a_model or not settings.fallback:
+            raise
+        return _demo(
+            f"The demo model answers, and it knows only handwritten digits, because the ImageNet weights of "
+            f"{settings.model} could not be had. {error.detail}",
+            why=f"The demo model, because the weights of {settings.model} cannot be had: {error.detail}",
+        )
+
+
+def explain(settings: Settings) -> str:
+    """What `choose` would serve and why, in a sentence or two, without downloading anything."""
+    architecture = ARCHITECTURES.get(settings.model)
+    official = architecture.official if architecture and settings.weights == "imagenet" else None
+    if official and cached(official, settings) is None:
+        otherwise = "fails" if settings.named_a_model or not settings.fallback else "serves the demo model"
+        return (
+            f"{settings.model}: its ImageNet weights are not on this machine. The start downloads "
+            f"{official.file_name} from {settings.weights_site}, and {otherwise} if it cannot."
+        )
+    return choose(settings).why
+
+
+def _named(settings: Settings) -> ServedModel:
+    """What was asked for, or the reason why not."""
+    if settings.weights not in ("imagenet", "random"):
+        return _from_path(Path(settings.weights).expanduser().absolute(), settings)
+    if settings.model not in ARCHITECTURES:
+        return _from_registry(settings)
+    architecture = ARCHITECTURES[settings.model]
+    if settings.weights == "random":
+        return _random(architecture)
+    if architecture.official is None:
+        return _demo(
+            "The demo model answers, as asked for with --model demo. It knows only handwritten digits. "
+            "For a thousand kinds of things: scripts/serve --model resnet50",
+            why="The demo model, because --model demo asks for it.",
+        )
+    return _official(architecture, settings)
+
+
+def _official(architecture: Architecture, settings: Settings) -> ServedModel:
+    official = architecture.official
+    assert official is not None
+    own, _ = places(official, settings)
+    try:
+        path = obtain(official, settings)
+    except (ModelUnavailable, FileDamaged) as error:
+        raise type(error)(
+            f"{error.detail} Ways out: connect to the network and start again; or put {official.file_name} at {own}; "
+            f"or scripts/serve --model {architecture.name} --weights FILE; or --model demo for a toy."
+        ) from error
+    checked = "hash checked" if official.md5 else "Keras publishes no hash for it"
+    return _serve(
+        architecture, path, "imagenet", f"{architecture.name} with the ImageNet weights in {path} ({checked})."
+    )
+
+
+def _random(architecture: Architecture) -> ServedModel:
+    notice = (
+        f"{architecture.name} answers with random weights, as asked for with --weights random: good for load tests, "
+        f"but the labels mean nothing. For real answers: scripts/serve --model {architecture.name}"
+    )
+    return ServedModel(
+        info=ModelInfo(architecture.name, RANDOM_VERSION, "tensorflow", "random"),
+        architecture=architecture,
+        input=architecture.input,
+        classes=_classes(architecture),
+        weights_file=None,
+        is_demo=False,
+        notice=notice,
+        why=f"{architecture.name} with random weights, because --weights random asks for them.",
+    )
+
+
+def _demo(notice: str, why: str) -> ServedModel:
+    return _serve_version(read_version(DEMO), weights="demo", is_demo=True, notice=notice, why=why)
+
+
+def _from_registry(settings: Settings) -> ServedModel:
+    directory = registered(settings.data_path, settings.model)
+    if not (directory / MANIFEST).is_file():
+        known = ", ".join(ARCHITECTURES)
+        raise ModelUnavailable(f"There is no model {settings.model!r}: neither one of {known}, nor in {directory}.")
+    if "weights" in settings.model_fields_set:
+        raise ModelUnavailable(f"--weights cannot be combined with {settings.model!r}, which has its own weights.")
+    version = read_version(directory)
+    return _serve_version(
+        version, weights=version.weights.name, why=f"{version.name} {version.version} from {directory}."
+    )
+
+
+def _from_path(path: Path, settings: Settings) -> ServedModel:
+    """--weights PATH: a version's folder, a file of one (then all its files are checked), or a lone weights file."""
+    if not path.exists():
+        raise ModelUnavailable(f"The weights file {path} does not exist. Way out: name one that does with --weights.")
+    directory = path if path.is_dir() else path.parent
+    if path.is_dir() or _is_listed(path):
+        return _from_version(read_version(directory), directory, settings)
+    if settings.model not in ARCHITECTURES:
+        raise ModelUnavailable(
+            f"--weights {path} needs the architecture it was made for: --model {', '.join(ARCHITECTURES)}."
+        )
+    architecture = ARCHITECTURES[settings.model]
+    return _serve(
+        architecture, path, path.name, f"{architecture.name} with the weights in {path}, because --weights names it."
+    )
+
+
+def _is_listed(path: Path) -> bool:
+    return (path.parent / MANIFEST).is_file() and path.name in read_manifest(path.parent).files
+
+
+def _from_version(version: ModelVersion, directory: Path, settings: Settings) -> ServedModel:
+    if "model" in settings.model_fields_set and settings.model not in (version.architecture, version.name):
+        raise ModelUnavailable(
+            f"{directory} holds weights of {version.architecture}, not of {settings.model}. "
+            f"Way out: --model {version.architecture}"
+        )
+    return _serve_version(
+        version,
+        weights=version.weights.name,
+        why=f"{version.name} {version.version} in {directory}, because --weights names it.",
+    )
+
+
+def _serve(architecture: Architecture, weights_file: Path, weights: str, why: str) -> ServedModel:
+    try:
+        version = short_version(sha256(weights_file))
+    except OSError as error:
+        raise ModelUnavailable(f"The weights file {weights_file} cannot be read: {error.strerror}.") from error
+    return ServedModel(
+        info=ModelInfo(architecture.name, version, "tensorflow", weights),
+        architecture=architecture,
+        input=architecture.input,
+        classes=_classes(architecture),
+        weights_file=weights_file,
+        is_demo=False,
+        notice=None,
+        why=why,
+    )
+
+
+def _serve_version(
+    version: ModelVersion, *, weights: str, why: str, is_demo: bool = False, notice: str | None = None
+) -> ServedModel:
+    architecture = ARCHITECTURES.get(version.architecture)
+    if architecture is None:
+        raise ModelUnavailable(
+            f"{version.name} needs the architecture {version.architecture!r}, unknown to this Glimt."
+        )
+    if len(version.classes) != architecture.classes:
+        raise FileDamaged(
+            f"{version.weights.parent} lists {len(version.classes)} classes, "
+            f"but {architecture.name} has {architecture.classes}."
+        )
+    return ServedModel(
+        info=ModelInfo(version.name, version.version, "tensorflow", weights),
+        architecture=architecture,
+        input=version.input,
+        classes=version.classes,
+        weights_file=version.weights,
+        is_demo=is_demo,
+        notice=notice,
+        why=why,
+    )
+
+
+def _classes(architecture: Architecture) -> ClassTable:
+    """The classes an architecture answers when no version says otherwise."""
+    return ClassTable.read(IMAGENET_CLASSES if architecture.official else DEMO / "classes.tsv")

@@ -1,0 +1,72 @@
+"""Imports go one way. The rooms and who may enter them, proved on the code itself."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+SERVICE = Path(__file__).parents[1] / "service"
+FOUNDATION = {"errors", "settings"}
+MAY_IMPORT = {
+    "errors": set(),
+    "settings": set(),
+    "observe": {"settings"},
+    "metrics": {"inference"},
+    "server": {"settings"},
+    "inference": FOUNDATION,
+    "models": FOUNDATION | {"inference"},
+    "store": FOUNDATION,
+    "http": FOUNDATION | {"inference", "store", "metrics"},
+    "doctor": FOUNDATION | {"models"},
+    "classify": FOUNDATION | {"app", "http", "inference", "models"},
+    "app": FOUNDATION | {"http", "inference", "metrics", "models", "store"},
+    "cli": FOUNDATION | {"app", "classify", "doctor", "models", "observe", "server", "store"},
+}
+RUNTIMES = {
+    "tensorflow": {"inference/engines/freezing.py", "inference/engines/tensorflow.py"},
+    "keras": {"inference/engines/freezing.py", "models/architectures.py"},
+}
+STANDARD_LIBRARY_ONLY = ["inference/batcher.py", "inference/lanes.py", "inference/overload.py"]
+FILES = sorted(SERVICE.rglob("*.py"))
+
+
+def imported(path: Path) -> set[str]:
+    """Every module a file imports, at its top or inside a function."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def room(name: str) -> str:
+    """`service.store.feedback.FeedbackRow` -> `store`."""
+    return name.split(".")[1]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SERVICE)))
+def test_imports_go_one_way(path: Path) -> None:
+    """A room imports only itself and what it may."""
+    own = path.relative_to(SERVICE).parts[0].removesuffix(".py")
+    rooms = {room(name) for name in imported(path) if name.startswith("service.")} - {own, "__version__"}
+    assert rooms <= MAY_IMPORT.get(own, set()), f"{path.name} reaches into {rooms - MAY_IMPORT.get(own, set())}"
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_only_one_place_imports_a_runtime(runtime: str) -> None:
+    """TensorFlow and Keras stay behind the engine and the architectures."""
+    importers = {
+        str(path.relative_to(SERVICE)) for path in FILES if any(n.split(".")[0] == runtime for n in imported(path))
+    }
+    assert importers <= RUNTIMES[runtime]
+
+
+@pytest.mark.parametrize("name", STANDARD_LIBRARY_ONLY)
+def test_the_batcher_is_standard_library_only(name: str) -> None:
+    """It knows nothing of arrays, pictures or HTTP."""
+    import sys
+
+    foreign = {n.split(".")[0] for n in imported(SERVICE / name)} - set(sys.stdlib_module_names) - {"service"}
+    assert foreign == set()

@@ -1,0 +1,94 @@
+"""Small real worlds for tests: the whole app on a fake engine, in process or under a real uvicorn on a free port."""
+
+import asyncio
+import io
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from PIL import Image
+
+from service.app import Glimt, create_app
+from service.inference.engines.engine import Engine
+from service.inference.labels import ClassTable
+from service.inference.predictions import InputSpec, ModelInfo
+from service.models.architectures import ARCHITECTURES
+from service.models.served import ServedModel
+from service.server import Server
+from service.settings import Settings
+from tests.fakes import GatedEngine
+
+CLASSES = ClassTable(tuple(f"class_{n}" for n in range(10)), (None,) * 10, ("",) * 10)
+
+
+def png(red: int, size: int = 12) -> bytes:
+    """A one-coloured picture; another `red` is another picture."""
+    file = io.BytesIO()
+    Image.new("RGB", (size, size), (red % 256, red // 256 % 256, 90)).save(file, "PNG")
+    return file.getvalue()
+
+
+def served(notice: str | None = None) -> ServedModel:
+    """A fake model's papers."""
+    return ServedModel(
+        info=ModelInfo("fake", "1", "gated", "none"),
+        architecture=ARCHITECTURES["demo"],
+        input=InputSpec(size=8, normalisation="unit"),
+        classes=CLASSES,
+        weights_file=None,
+        is_demo=False,
+        notice=notice,
+        why="a test",
+    )
+
+
+def make_app(folder: Path, engine: Engine | None = None, notice: str | None = None, **changes: Any) -> Glimt:
+    """The real app with a fake engine and its data in `folder`."""
+    defaults: dict[str, Any] = {"data_dir": folder, "grace_s": 5, "deadline_ms": 60_000, "port": 0}
+    settings = Settings(**(defaults | changes))
+    return create_app(settings, served(notice), engine or GatedEngine())
+
+
+@asynccontextmanager
+async def in_process(app: Glimt) -> AsyncIterator[httpx2.AsyncClient]:
+    """The app, started and ready, behind an in-process client."""
+    async with app.router.lifespan_context(app):
+        await app.house.worker.loaded()
+        transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+            yield client
+
+
+@asynccontextmanager
+async def under_uvicorn(app: Glimt, settings: Settings | None = None) -> AsyncIterator[int]:
+    """The app under the real server, ready; its port."""
+    server = Server(app, settings or Settings(port=0, grace_s=5), on_drain=app.house.drain)
+    with free_socket() as listening:
+        task = asyncio.create_task(server.serve(sockets=[listening]))
+        try:
+            async with asyncio.timeout(30):
+                while not server.started:  # noqa: ASYNC110 (uvicorn offers no event)
+                    await asyncio.sleep(0.01)
+                await app.house.worker.loaded()
+            yield listening.getsockname()[1]
+        finally:
+            server.should_exit = True
+            await task
+
+
+@contextmanager
+def free_socket() -> Iterator[socket.socket]:
+    """A listening socket on a free port."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        yield listening
+
+
+async def until(condition: Any) -> None:
+    """Wait for a state that belongs to a thread or another process."""
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.002)
