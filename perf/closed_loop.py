@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -65,7 +66,7 @@ class Run:
     clients: int
     seconds: float
     latencies: list[float] = field(default_factory=list)
-    failures: int = 0
+    failures: Counter[int] = field(default_factory=Counter)
 
     @property
     def per_second(self) -> float:
@@ -117,7 +118,7 @@ async def client(port: int, pictures: Distinct, run: Run, begin: float, end: flo
             if headers.startswith(b"HTTP/1.1 200"):
                 run.latencies.append(now - started)
             else:
-                run.failures += 1
+                run.failures[int(headers.split()[1])] += 1
     writer.close()
 
 
@@ -247,11 +248,13 @@ def report(run: Run, references: tuple[float, float], before: dict[str, float], 
     reasons = {reason: round(count) for reason, count in grown(before, after, "glimt_batches_released_total").items()}
     items = after["glimt_batch_size_sum"] - before["glimt_batch_size_sum"]
     lag_ms = quantile(grown(before, after, "glimt_event_loop_lag_seconds_bucket"), 0.99) * 1000
+    if len(run.latencies) < 2:
+        raise SystemExit(f"{run.clients} clients got no answers; statuses: {dict(run.failures)}")
     cuts = statistics.quantiles(run.latencies, n=100)
     print(
         f"{run.clients:>4} clients  {run.per_second:6.2f} pictures/s  ratio {ratio:.3f} "
         f"to the reference {references[0]:.2f} / {references[1]:.2f}\n"
-        f"              p50 {cuts[49] * 1000:.0f} ms  p95 {cuts[94] * 1000:.0f} ms  failed {run.failures}  "
+        f"              p50 {cuts[49] * 1000:.0f} ms  p95 {cuts[94] * 1000:.0f} ms  failed {dict(run.failures) or 0}  "
         f"mean batch {items / max(1, batches):.1f}  released {reasons}  loop lag p99 <= {lag_ms:.0f} ms",
         flush=True,
     )

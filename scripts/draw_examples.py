@@ -20,17 +20,18 @@ FOLDER = Path(__file__).parents[1] / "web" / "static" / "examples"
 Point = tuple[float, float]
 Draw = ImageDraw.ImageDraw
 
-# Pen paths through points of a unit square, as a hand would draw them.
-PATHS: dict[int, list[Point]] = {
-    0: [(0.52, 0.16), (0.34, 0.26), (0.29, 0.52), (0.36, 0.78), (0.52, 0.85), (0.67, 0.74), (0.72, 0.48),
-        (0.66, 0.24), (0.50, 0.16)],
-    2: [(0.30, 0.30), (0.40, 0.18), (0.56, 0.17), (0.67, 0.28), (0.62, 0.45), (0.47, 0.63), (0.29, 0.82),
-        (0.48, 0.81), (0.73, 0.81)],
-    3: [(0.31, 0.24), (0.44, 0.16), (0.61, 0.20), (0.65, 0.34), (0.56, 0.45), (0.44, 0.49), (0.60, 0.53),
-        (0.70, 0.66), (0.62, 0.81), (0.45, 0.86), (0.30, 0.78)],
-    7: [(0.28, 0.20), (0.46, 0.19), (0.72, 0.19), (0.64, 0.38), (0.54, 0.60), (0.46, 0.84)],
-    8: [(0.60, 0.21), (0.46, 0.16), (0.36, 0.26), (0.42, 0.40), (0.58, 0.52), (0.67, 0.68), (0.58, 0.83),
-        (0.43, 0.84), (0.34, 0.72), (0.40, 0.56), (0.56, 0.43), (0.64, 0.29), (0.58, 0.20)],
+# The strokes of a pen, each through points of a unit square, as a hand would draw them.
+STROKES: dict[int, list[list[Point]]] = {
+    0: [[(0.52, 0.16), (0.34, 0.26), (0.29, 0.52), (0.36, 0.78), (0.52, 0.85), (0.67, 0.74), (0.72, 0.48),
+         (0.66, 0.24), (0.50, 0.16)]],
+    2: [[(0.30, 0.30), (0.40, 0.18), (0.56, 0.17), (0.67, 0.28), (0.62, 0.45), (0.47, 0.63), (0.29, 0.82),
+         (0.48, 0.81), (0.73, 0.81)]],
+    3: [[(0.31, 0.24), (0.44, 0.16), (0.61, 0.20), (0.65, 0.34), (0.56, 0.45), (0.44, 0.49), (0.60, 0.53),
+         (0.70, 0.66), (0.62, 0.81), (0.45, 0.86), (0.30, 0.78)]],
+    7: [[(0.24, 0.22), (0.42, 0.17), (0.60, 0.19), (0.74, 0.17), (0.68, 0.33), (0.56, 0.56), (0.47, 0.85)],
+        [(0.40, 0.52), (0.56, 0.50), (0.73, 0.49)]],
+    8: [[(0.60, 0.21), (0.46, 0.16), (0.36, 0.26), (0.42, 0.40), (0.58, 0.52), (0.67, 0.68), (0.58, 0.83),
+         (0.43, 0.84), (0.34, 0.72), (0.40, 0.56), (0.56, 0.43), (0.64, 0.29), (0.58, 0.20)]],
 }  # fmt: skip
 
 
@@ -52,10 +53,12 @@ def digit(number: int) -> Image.Image:
     side = SIDE * SCALE
     picture = Image.new("RGB", (side, side), "#fbfaf6")
     pen = ImageDraw.Draw(picture)
-    points = [(x + rng.gauss(0, 0.006), y + rng.gauss(0, 0.006)) for x, y in PATHS[number]]
-    for n, (x, y) in enumerate(spline(points)):
-        radius = side * (0.050 + 0.006 * math.sin(n / 23))  # the pressure of the hand comes and goes
-        pen.ellipse([x * side - radius, y * side - radius, x * side + radius, y * side + radius], fill="#1c2a3a")
+    for stroke in STROKES[number]:
+        points = [(x + rng.gauss(0, 0.006), y + rng.gauss(0, 0.006)) for x, y in stroke]
+        for n, (x, y) in enumerate(spline(points)):
+            radius = side * (0.050 + 0.006 * math.sin(n / 23))  # the pressure of the hand comes and goes
+            edges = [x * side - radius, y * side - radius, x * side + radius, y * side + radius]
+            pen.ellipse(edges, fill="#1c2a3a")
     return picture
 
 

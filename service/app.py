@@ -94,14 +94,14 @@ def create_app(
         settings,
         observe_batch=metrics.observe_batch,
         observe_receipt=metrics.observe_receipt,
+        keep_picture=pictures.keep_quietly if settings.keep_images == "all" else None,
     )
     metrics.watch(classifier.stats, lambda: classifier.model, lambda: classifier.status == "ready")
     house = House(database, pictures, worker, classifier, metrics)
 
     templates = make_templates(WEB)
     problems = Problems(templates)
-    keep = pictures.keep_quietly if settings.keep_images == "all" else None
-    classify = Classify(classifier, settings, served.notice, keep)
+    classify = Classify(classifier, settings, served.notice)
     operations = Operations(classifier, metrics, served.notice)
     notes = FeedbackEndpoints(feedback, pictures, settings.keep_images)
     pages = Pages(classifier, feedback, pictures, templates, settings, served.notice, WEB)

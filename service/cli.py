@@ -88,9 +88,10 @@ def serve(settings: Settings) -> None:
 
     served = or_exit(lambda: choose(settings))
     if served.notice:
-        console.print(Panel(escape(served.notice), title="Please note", border_style="yellow"))
+        Console(stderr=True).print(Panel(escape(served.notice), title="Please note", border_style="yellow"))
     with configure_logging(settings):
         app = create_app(settings, served, make_engine(served, settings), on_failed_start=lambda: server.fail_start())
+        or_exit(app.house.database.prepare)
         server = Server(app, settings, on_drain=app.house.drain)
         raise typer.Exit(server.serve_until_stopped())
 

@@ -61,6 +61,7 @@ class Logging:
         for name in _OWN_LOGGERS:
             self._route(name, self._level, [])
         self._route("uvicorn.error", logging.NOTSET, [])
+        self._route("alembic.runtime.migration", logging.WARNING, [])  # schema.py says what was migrated
         self._route("uvicorn.access", logging.WARNING, [])  # RequestLog says it better, and without the query
         self._listener.start()
         return self

@@ -1,6 +1,6 @@
 """POST /predict: one picture to JSON, many to a stream of NDJSON lines."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
 import orjson
@@ -42,18 +42,10 @@ class PredictOptions(BaseModel):
 class Classify:
     """The endpoint and what it needs."""
 
-    def __init__(
-        self,
-        classifier: Classifier,
-        settings: Settings,
-        notice: str | None,
-        keep: Callable[[bytes], Awaitable[None]] | None = None,
-    ) -> None:
-        """`keep` is given each answered picture's bytes, when all pictures shall be kept."""
+    def __init__(self, classifier: Classifier, settings: Settings, notice: str | None) -> None:
         self._classifier = classifier
         self._settings = settings
         self._notice = notice
-        self._keep = keep
 
     async def predict(self, request: Request) -> ASGIApp:
         """One picture: a JSON document. Several parts, or Accept: application/x-ndjson: a stream of lines."""
@@ -78,13 +70,10 @@ class Classify:
         headers = {"Server-Timing": server_timing(prediction.receipt)}
         return Response(orjson.dumps(self._document(prediction)), headers=headers, media_type="application/json")
 
-    async def _classify(self, data: bytes, options: PredictOptions, *, patient: bool) -> Prediction:
-        prediction = await self._classifier.classify(
+    def _classify(self, data: bytes, options: PredictOptions, *, patient: bool) -> Coroutine[Any, Any, Prediction]:
+        return self._classifier.classify(
             data, profile=options.preprocess, top=options.top, deadline_ms=options.deadline_ms, patient=patient
         )
-        if self._keep is not None:
-            await self._keep(data)
-        return prediction
 
     def _stream(
         self, request: Request, options: PredictOptions, first: Upload, rest: AsyncIterator[Upload]

@@ -9,7 +9,7 @@ import hashlib
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -73,13 +73,16 @@ class Classifier:
         *,
         observe_batch: Callable[[Batch], None] = lambda batch: None,
         observe_receipt: Callable[[Receipt], None] = lambda receipt: None,
+        keep_picture: Callable[[bytes], Awaitable[None]] | None = None,
     ) -> None:
+        """`keep_picture` is given the bytes of each answered picture, before its answer goes out."""
         self.classes = classes
         self._worker = worker
         self._spec = spec
         self._settings = settings
         self._limits = images.Limits(settings.max_image_bytes, settings.max_image_pixels)
         self._observe_receipt = observe_receipt
+        self._keep_picture = keep_picture
         self._decoders = ThreadPoolExecutor(settings.decode_workers, thread_name_prefix="decode")
         self._batcher = Batcher[NDArray[np.float32], Scored](
             worker.run,
@@ -167,6 +170,8 @@ class Classifier:
             if not limit.expired():
                 raise
             raise DeadlineExceeded("The deadline passed before the answer was ready.") from None
+        if self._keep_picture is not None:
+            await self._keep_picture(data)
         receipt = replace(answer.receipt, total_ms=(time.perf_counter() - started) * 1000, cached=cached)
         self._observe_receipt(receipt)
         return Prediction(top_k(answer.scored.scores, self.classes, top), answer.scored.model, answer.image, receipt)

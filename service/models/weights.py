@@ -162,7 +162,7 @@ def _fetch(url: str, file: BinaryIO) -> None:
 
 def _append(answer: httpx2.Response, file: BinaryIO, have: int, size: int) -> None:
     with _progress(str(answer.url), have, size) as bar:
-        for chunk in answer.iter_bytes(MIB):
+        for chunk in answer.iter_bytes():
             have += len(chunk)
             if have > MAX_BYTES:
                 file.truncate(0)

@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -77,10 +76,13 @@ class Database:
         self._writes = 0
         self._commits = 0
 
+    def prepare(self) -> None:
+        """Check and migrate; entering does it too. Blocking: for a start that wants to fail early and in words."""
+        schema.prepare(self._url, busy_timeout_ms=self._busy_timeout_ms)
+
     async def __aenter__(self) -> "Database":
-        migrate = partial(schema.prepare, self._url, busy_timeout_ms=self._busy_timeout_ms)
         with ThreadPoolExecutor(1, thread_name_prefix="glimt-migrate") as thread:
-            await asyncio.get_running_loop().run_in_executor(thread, migrate)
+            await asyncio.get_running_loop().run_in_executor(thread, self.prepare)
         self._writer = writing_engine(self._url, busy_timeout_ms=self._busy_timeout_ms)
         self._reader = reading_engine(self._url, busy_timeout_ms=self._busy_timeout_ms, connections=_READERS)
         self._task = asyncio.create_task(self._write_forever(), name="glimt-store-writer")

@@ -1,6 +1,7 @@
 """The tables' common ground, and bringing a database up to the newest revision at start."""
 
 import asyncio
+import logging
 from datetime import UTC, datetime
 
 from alembic import command
@@ -15,6 +16,7 @@ from service.errors import StoreUnusable
 from service.store.engines import check_sqlite_file, reading_engine, sqlite_path, writing_engine
 
 metadata = MetaData()
+log = logging.getLogger(__name__)
 
 _MIGRATION_LOCK = 0x676C696D74
 """Key of the PostgreSQL advisory lock: two processes that start together must not both migrate. "glimt" in ASCII."""
@@ -98,3 +100,4 @@ def _upgrade(connection: Connection, shown: str) -> None:
     config = _config()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+    log.info("the schema of %s is now %s", shown, ", ".join(ScriptDirectory.from_config(config).get_heads()))

@@ -209,3 +209,12 @@ async def test_picture_over_the_limit_inside_a_stream(tmp_path: Path) -> None:
     *results, last = lines(answer)
     assert (last["ok"], last["failed"]) == (2, 1)
     assert next(line for line in results if line["index"] == 1)["error"]["code"] == "image_too_large"
+
+
+@pytest.mark.parametrize(("keep_images", "kept"), [("all", 2), ("feedback", 0), ("none", 0)])
+async def test_keep_images_decides_what_stays_on_disk(tmp_path: Path, keep_images: str, kept: int) -> None:
+    """`all` keeps every answered picture once, under its hash; damaged ones never; the others keep none."""
+    async with in_process(make_app(tmp_path, keep_images=keep_images)) as client:
+        for picture in (png(1), png(2), png(1), png(3)[:50]):
+            await client.post("/predict", content=picture)
+    assert len(list((tmp_path / "pictures").rglob("*.bin"))) == kept
