@@ -84,16 +84,21 @@ def serve(settings: Settings) -> None:
     from service.app import create_app, make_engine
     from service.models.served import choose
     from service.observe import configure_logging
-    from service.server import Server
+    from service.server import Server, Stopped
 
     served = or_exit(lambda: choose(settings))
     if served.notice:
         Console(stderr=True).print(Panel(escape(served.notice), title="Please note", border_style="yellow"))
-    with configure_logging(settings):
-        app = create_app(settings, served, make_engine(served, settings), on_failed_start=lambda: server.fail_start())
-        or_exit(app.house.database.prepare)
-        server = Server(app, settings, on_drain=app.house.drain)
-        raise typer.Exit(server.serve_until_stopped())
+    try:
+        with configure_logging(settings):
+            app = create_app(
+                settings, served, make_engine(served, settings), on_failed_start=lambda: server.fail_start()
+            )
+            or_exit(app.house.database.prepare)
+            server = Server(app, settings, on_drain=app.house.drain)
+            raise typer.Exit(server.serve_until_stopped())
+    except Stopped as stopped:
+        stopped.end_process()
 
 
 app.command("serve")(with_settings(serve))

@@ -1,5 +1,6 @@
 """uvicorn, told the things it does not know: that a drain begins, and that a failed model must end the process."""
 
+import signal
 from collections.abc import Callable
 from types import FrameType
 
@@ -46,6 +47,25 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
     def serve_until_stopped(self) -> int:
-        """Run; the process's exit code. uvicorn ends by raising the signal that stopped it again."""
+        """Run; the process's exit code. A signal that stopped it ends as `Stopped`."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, _stopped)  # uvicorn takes them over, and raises what it got again when it is done
         self.run()
         return START_FAILED if self._start_failed or not self.started else 0
+
+
+class Stopped(BaseException):
+    """A signal ended the server, all is answered and closed. `end_process` when the logs are flushed too."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self._number = number
+
+    def end_process(self) -> None:
+        """End as a process that did not catch the signal: supervisors and shells look at how one ended."""
+        signal.signal(self._number, signal.SIG_DFL)
+        signal.raise_signal(self._number)
+
+
+def _stopped(number: int, frame: FrameType | None) -> None:
+    raise Stopped(number)

@@ -69,7 +69,7 @@ def obtain(official: OfficialWeights, settings: Settings, *, pause_s: float = 1.
     if found := cached(official, settings):
         return found
     own, kerass = places(official, settings)
-    url = urljoin(settings.weights_site.rstrip("/") + "/", official.path)
+    url = _address(settings.weights_site, official)
     damaged = [path for path in (own, kerass) if path.exists()]
     try:
         download(url, own, official, pause_s=pause_s)
@@ -80,6 +80,13 @@ def obtain(official: OfficialWeights, settings: Settings, *, pause_s: float = 1.
             ) from error
         raise ModelUnavailable(f"{error.detail} Not found in {own.parent} or {kerass.parent} either.") from error
     return own
+
+
+def _address(site: str, official: OfficialWeights) -> str:
+    try:
+        return urljoin(site.rstrip("/") + "/", official.path)
+    except ValueError as error:
+        raise ModelUnavailable(f"--weights-site {site} is not an address: {error}.") from error
 
 
 def download(url: str, target: Path, official: OfficialWeights, *, pause_s: float = 1.0) -> None:

@@ -46,7 +46,7 @@ class FrozenGraph:
 
     @classmethod
     def read(cls, path: Path) -> "FrozenGraph":
-        """Raises FileNotFoundError when there is none, ValueError when it is damaged."""
+        """Raises OSError when it cannot be read, ValueError when it is damaged."""
         try:
             with np.load(path, allow_pickle=False) as parts:
                 return cls(
@@ -93,9 +93,10 @@ def probe(input_spec: InputSpec) -> Pixels:
 def freeze_once(build: Callable[[], Any], weights: Path | None, input_spec: InputSpec, cache: Path) -> FrozenGraph:
     """The frozen graph from the cache, else made now by a child process. Raises StartError with the reason."""
     path = cache / f"{_key(build, weights, input_spec)}.npz"
-    with contextlib.suppress(FileNotFoundError, ValueError):
+    with contextlib.suppress(OSError, ValueError):
         frozen = FrozenGraph.read(path)
-        path.touch()
+        with contextlib.suppress(OSError):  # a cache that is only read serves too
+            path.touch()
         return frozen
     made = cache / f"making-{os.getpid()}.npz"
     try:
@@ -107,7 +108,8 @@ def freeze_once(build: Callable[[], Any], weights: Path | None, input_spec: Inpu
     except (OSError, ValueError) as error:
         raise StartError(f"The frozen model cannot be kept in {cache}: {error}") from error
     finally:
-        made.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            made.unlink(missing_ok=True)
 
 
 def _key(build: Callable[[], Any], weights: Path | None, input_spec: InputSpec) -> str:

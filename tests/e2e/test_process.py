@@ -1,0 +1,109 @@
+"""The real process: started by the command, ended by a signal."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.world import png
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+DIGIT = ROOT / "web/static/examples/digit-7.png"
+
+pytestmark = pytest.mark.slow
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@asynccontextmanager
+async def glimt_serve(
+    data: Path, *arguments: str
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, httpx2.AsyncClient]]:
+    """`glimt serve` in a process of its own, ready, and a client; killed at the end if it still runs."""
+    port = free_port()
+    environment = os.environ | {"GLIMT_WEIGHTS_SITE": "http://127.0.0.1:9", "KERAS_HOME": str(data)}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "service", "serve", "--port", str(port), "--data-dir", str(data), *arguments,
+        cwd=ROOT, env=environment, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+        try:
+            async with asyncio.timeout(120):
+                while not await is_ready(client):
+                    assert process.returncode is None, (await process.communicate())[1].decode()
+                    await asyncio.sleep(0.1)
+            yield process, client
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.communicate()
+
+
+async def is_ready(client: httpx2.AsyncClient) -> bool:
+    try:
+        return (await client.get("/readyz")).status_code == 200
+    except httpx2.TransportError:
+        return False
+
+
+async def test_readme_curl_gets_the_readmes_answer(tmp_path: Path) -> None:
+    """Without network: the demo model serves, says so everywhere with its way out, and answers as the README shows."""
+    async with glimt_serve(tmp_path) as (_, client):
+        answer = await client.post("/predict?top=2", files={"file": DIGIT.read_bytes()})
+        health = (await client.get("/health")).json()
+        page = (await client.get("/")).text
+    document, readme = answer.json(), README.read_text()
+    for label in document["predictions"]:
+        shown = f'{{"label": "{label["label"]}", "wnid": null, "index": {label["index"]}, "score": {label["score"]}'
+        assert shown[:-4] in readme  # the last digits of a probability may differ between processors
+    assert document["model"]["version"] in readme
+    assert document["image"]["sha256"] in readme
+    for words in (document["notice"], health["notice"], page):
+        assert "demo model" in words
+        assert "scripts/serve" in words
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_signal_answers_what_was_accepted_and_ends_the_process(tmp_path: Path, number: int) -> None:
+    """T12: requests in flight are answered, the process ends by the signal, the log has the last words."""
+    async with glimt_serve(tmp_path, "--model", "demo", "--cache-entries", "0") as (process, client):
+        tasks = [asyncio.create_task(client.post("/predict", content=png(red))) for red in range(200)]
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        process.send_signal(number)
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+        async with asyncio.timeout(25):
+            assert await process.wait() == -number
+    for end in ends:  # answered, honestly refused, or never accepted; an accepted one is never cut off
+        if isinstance(end, httpx2.Response):
+            assert end.status_code in {200, 503}
+        else:
+            assert isinstance(end, (httpx2.ConnectError, httpx2.RemoteProtocolError, httpx2.ReadError))
+    assert len(done) >= 1
+    logs = "".join(path.read_text() for path in (tmp_path / "logs").iterdir())
+    assert "Finished server process" in logs
+
+
+async def test_damaged_weights_end_the_start(tmp_path: Path) -> None:
+    """T31: a weights file that is no weights file ends the process with exit code 3 and its name."""
+    (tmp_path / "x.weights.h5").write_bytes(b"not weights")
+    arguments = ["serve", "--model", "resnet50", "--weights", str(tmp_path / "x.weights.h5"), "--port", "0"]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "service", *arguments, "--data-dir", str(tmp_path), cwd=ROOT,
+        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    _, words = await process.communicate()
+    assert process.returncode == 3
+    assert "x.weights.h5" in words.decode()
