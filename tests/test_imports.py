@@ -8,6 +8,7 @@ import pytest
 SERVICE = Path(__file__).parents[1] / "service"
 FOUNDATION = {"errors", "settings"}
 MAY_IMPORT = {
+    "__main__": {"cli"},
     "errors": set(),
     "settings": set(),
     "observe": {"settings"},
