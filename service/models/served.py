@@ -30,8 +30,8 @@ RANDOM_VERSION = "seed-0"
 class ServedModel:
     """All the app needs to know. `weights_file` None: random. `why`: one sentence for `glimt doctor`.
 
-    `notice` is a paragraph for the console, /health, answers and the page when the answers are not what one would
-    expect (demo model, random weights); None otherwise.
+    `notice` is a paragraph for the console, /health and the page when the answers are not what one would expect (demo
+    model, random weights); None otherwise.
     """
 
     info: ModelInfo
@@ -42,6 +42,16 @@ class ServedModel:
     is_demo: bool
     notice: str | None
     why: str
+
+    @property
+    def brief(self) -> str | None:
+        """The notice as one line for every answer, without this machine's paths."""
+        if self.is_demo:
+            return (
+                "The demo model answers: it knows only handwritten digits. For real answers: "
+                "scripts/serve --model resnet50 --weights FILE. GET /health says why."
+            )
+        return self.notice
 
 
 def choose(settings: Settings) -> ServedModel:

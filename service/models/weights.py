@@ -99,6 +99,7 @@ def download(url: str, target: Path, official: OfficialWeights, *, pause_s: floa
             _fetch_with_retries(url, file, pause_s)
             if not is_right(part, official):
                 part.unlink()
+                _tag_file(file).unlink(missing_ok=True)
                 raise ModelUnavailable(f"{url} is not the official file: its hash is wrong. It was deleted.")
             os.fsync(file.fileno())
             part.replace(target)

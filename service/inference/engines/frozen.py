@@ -138,7 +138,7 @@ def _run_child(freezing: Freezing) -> None:
         "KERAS_BACKEND": "tensorflow",
         "TF_CPP_MIN_LOG_LEVEL": "3",
     }
-    command = [sys.executable, "-m", "service.inference.engines.freezing"]
+    command = [sys.executable, "-P", "-m", "service.inference.engines.freezing"]
     try:
         child = subprocess.run(
             command, input=pickle.dumps(freezing), env=environment, capture_output=True, timeout=LONGEST_S, check=False

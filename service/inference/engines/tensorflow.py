@@ -2,7 +2,8 @@
 
 Keras never enters the serving process. A short-lived child builds the model, loads its weights and freezes it
 (freezing.py); the file it leaves is kept (frozen.py) and run through TensorFlow's C API (tensorflow_c.py).
-ResNet50 on two cores so takes 0.97 GB at batch 16, where a frozen graph beside its Keras model took 2.8 GB.
+Measured with ResNet50 at batch 16 on two cores: 0.97 GiB resident, where a frozen graph beside its Keras model takes
+2.9; 11 % faster than that; ready in 2 s when the cache is warm, 12 s when not.
 """
 
 import os
