@@ -76,7 +76,7 @@ def outcome(folder: Path) -> int:
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *TESTS]
     environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
     try:
-        return subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=60).returncode
+        return subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=20).returncode
     except subprocess.TimeoutExpired:
         return 1  # a mutant that hangs its test is caught as well
 
