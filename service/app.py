@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -60,11 +61,24 @@ class Glimt(Starlette):
 
     def __init__(self, observe: ObserveRequest, house: House, **options: Any) -> None:
         super().__init__(**options)
+        self.router.redirect_slashes = False  # a redirect would repeat whatever Host header came
         self.house = house
         self._observe = observe
 
     def build_middleware_stack(self) -> ASGIApp:
         return RequestLog(SecurityHeaders(super().build_middleware_stack()), self._observe)
+
+
+class Id(Convertor[int]):
+    """A row's number in a path: longer ones cannot exist, and Python refuses to read them."""
+
+    regex = "[0-9]{1,18}"
+
+    def convert(self, value: str) -> int:
+        return int(value)
+
+    def to_string(self, value: int) -> str:
+        return str(value)
 
 
 def make_engine(served: ServedModel, settings: Settings) -> Engine:
@@ -104,8 +118,9 @@ def create_app(
     classify = Classify(classifier, settings, served.brief)
     operations = Operations(classifier, metrics, served.notice)
     notes = FeedbackEndpoints(feedback, pictures, settings.keep_images)
-    pages = Pages(classifier, feedback, pictures, templates, settings, served.notice, WEB)
+    pages = Pages(classifier, feedback, notes, pictures, templates, settings, served.notice, WEB)
 
+    register_url_convertor("id", Id())
     return Glimt(
         metrics.observe_request,
         house,
@@ -115,13 +130,13 @@ def create_app(
             Route("/labels", pages.labels, methods=["GET"]),
             Route("/health-light", pages.health_light, methods=["GET"]),
             Route("/cards/feedback", pages.feedback, methods=["POST"]),
-            Route("/cards/feedback/{id:int}/undo", pages.undo, methods=["POST"]),
+            Route("/cards/feedback/{id:id}/undo", pages.undo, methods=["POST"]),
             Route("/predict", classify.predict, methods=["POST"]),
             Route("/feedback", notes.create, methods=["POST"]),
             Route("/feedback/", notes.create, methods=["POST"]),
             Route("/feedback", notes.index, methods=["GET"]),
             Route("/feedback/", notes.index, methods=["GET"]),
-            Route("/feedback/{feedback_id:int}", notes.delete, methods=["DELETE"]),
+            Route("/feedback/{feedback_id:id}", notes.delete, methods=["DELETE"]),
             Route("/healthz", operations.healthz, methods=["GET"]),
             Route("/readyz", operations.readyz, methods=["GET"]),
             Route("/health", operations.health, methods=["GET"]),

@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from service.app import make_engine, warm_up_sizes
-from service.errors import GlimtError
+from service.errors import BadRequest, GlimtError, Unavailable
 from service.http.classify import prediction_document
 from service.http.problems import problem
 from service.inference.classifier import Classifier
@@ -40,12 +41,13 @@ async def classify_all(sources: list[str], settings: Settings, *, top: int, ndjs
     files = list(pictures([Path(source) for source in sources if source not in urls]))
     table = Table("picture", "label", "score", "also", box=None, pad_edge=False)
     failed = 0
-    ask = by_service(urls[0], top) if urls else here(settings, top)
+    if len(urls) > 1:
+        raise BadRequest(f"One service at a time: {' or '.join(urls)}.")
     errors = Console(stderr=True)
     with Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress:
         task = progress.add_task("classifying", total=len(files))
-        async with ask as answer:
-            async for path, line in answers(files, answer):
+        async with by_service(urls[0], top) if urls else here(settings, top) as ask:
+            async for path, line in answers(files, ask):
                 progress.advance(task)
                 failed += "error" in line
                 if ndjson:
@@ -78,19 +80,29 @@ def row(line: Answer) -> tuple[str, str, str]:
 
 async def answers(files: list[Path], ask: Ask) -> AsyncIterator[tuple[Path, Answer]]:
     """Each file with its answer or error, as they come, at most IN_FLIGHT at a time."""
-    slots = asyncio.Semaphore(IN_FLIGHT)
+    remaining = iter(files)
+    asking: set[asyncio.Task[tuple[Path, Answer]]] = set()
+    try:
+        while True:
+            asking |= {asyncio.create_task(answer(path, ask)) for path in islice(remaining, IN_FLIGHT - len(asking))}
+            if not asking:
+                return
+            done, asking = await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                yield task.result()
+    finally:
+        for task in asking:
+            task.cancel()
 
-    async def one(path: Path) -> tuple[Path, Answer]:
-        async with slots:
-            try:
-                return path, await ask(await asyncio.to_thread(path.read_bytes))
-            except OSError as error:
-                return path, {"error": {"code": "unreadable", "detail": error.strerror or str(error)}}
-            except GlimtError as error:
-                return path, {"error": problem(error)}
 
-    for finished in asyncio.as_completed([asyncio.create_task(one(path)) for path in files]):
-        yield await finished
+async def answer(path: Path, ask: Ask) -> tuple[Path, Answer]:
+    """One file's answer, or why there is none."""
+    try:
+        return path, await ask(await asyncio.to_thread(path.read_bytes))
+    except OSError as error:
+        return path, {"error": {"code": "unreadable", "detail": f"{path}: {error.strerror or error}"}}
+    except GlimtError as error:
+        return path, {"error": problem(error)}
 
 
 @asynccontextmanager
@@ -116,15 +128,25 @@ async def by_service(url: str, top: int) -> AsyncIterator[Ask]:
     async with httpx2.AsyncClient(base_url=url, timeout=60) as client:
 
         async def ask(data: bytes) -> Answer:
-            for _ in range(TRIES):
-                answer = await client.post("/predict", params={"top": top}, content=data)
-                if answer.status_code != 503:
-                    break
-                await asyncio.sleep(float(answer.headers.get("Retry-After", RETRY_AFTER_S)))
-            document: Answer = answer.json()
-            return document if answer.is_success else {"error": document}
+            try:
+                for _ in range(TRIES):
+                    reply = await client.post("/predict", params={"top": top}, content=data)
+                    if reply.status_code != 503:
+                        break
+                    await asyncio.sleep(retry_after_s(reply))
+                document: Answer = reply.json()
+            except httpx2.TransportError as error:
+                raise Unavailable(
+                    f"The service at {url} cannot be reached: {error or type(error).__name__}."
+                ) from error
+            except ValueError as error:
+                raise BadRequest(f"What answers at {url} ({reply.status_code}) is not Glimt: no JSON.") from error
+            return document if reply.is_success else {"error": document}
 
-        try:
-            yield ask
-        except httpx2.TransportError as error:
-            raise GlimtError(f"The service at {url} cannot be reached: {error}.") from error
+        yield ask
+
+
+def retry_after_s(reply: httpx2.Response) -> float:
+    """Seconds to wait; a date, which Glimt never sends, counts as the least."""
+    told = reply.headers.get("Retry-After", "")
+    return float(told) if told.isdecimal() else RETRY_AFTER_S

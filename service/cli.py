@@ -25,7 +25,6 @@ app.add_typer(export, name="export")
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 T = TypeVar("T")
-START_FAILED = 3
 
 
 def with_settings(command: Callable[[Settings], None]) -> Callable[..., None]:
@@ -76,7 +75,7 @@ def or_exit(call: Callable[[], T]) -> T:
         return call()
     except GlimtError as error:
         console.print(f"[bold red]{escape(error.title)}.[/bold red] {escape(error.detail)}")
-        raise typer.Exit(START_FAILED if isinstance(error, StartError) else 1) from error
+        raise typer.Exit(error.exit_code if isinstance(error, StartError) else 1) from error
 
 
 def serve(settings: Settings) -> None:

@@ -134,8 +134,9 @@ class StoreFull(GlimtError):
 
 
 class StartError(GlimtError):
-    """The service must not start (exit code 3). `detail` tells the operator what to do."""
+    """The service must not start. `detail` tells the operator what to do."""
 
+    exit_code: ClassVar[int] = 3  # as uvicorn's for a failed start
     code, title = "start_failed", "The service cannot start"
 
 

@@ -7,13 +7,12 @@ from types import FrameType
 import uvicorn
 from starlette.types import ASGIApp
 
+from service.errors import StartError
 from service.settings import Settings
-
-START_FAILED = 3  # uvicorn's own exit code for a start that failed
 
 
 class Server(uvicorn.Server):
-    """Ends on SIGTERM after everything accepted was answered, at most `grace_s` later.
+    """Ends on SIGTERM after everything admitted was answered, soon after `grace_s` at the latest.
 
     uvicorn runs the lifespan's shutdown only after the connections have closed, so the drain must begin earlier:
     `on_drain` is called in the signal handler.
@@ -37,12 +36,13 @@ class Server(uvicorn.Server):
         self._start_failed = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """SIGTERM or SIGINT: refuse what is new, then let uvicorn finish what is open."""
+        """SIGTERM or SIGINT: refuse what is new, then let uvicorn finish what is open. The second one hurries."""
+        self.force_exit = self.should_exit
         self._on_drain()
         super().handle_exit(sig, frame)
 
     def fail_start(self) -> None:
-        """End the process with START_FAILED: the model could not be loaded."""
+        """End the process with StartError's exit code: the model could not be loaded."""
         self._start_failed = True
         self.should_exit = True
 
@@ -51,7 +51,7 @@ class Server(uvicorn.Server):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _stopped)  # uvicorn takes them over, and raises what it got again when it is done
         self.run()
-        return START_FAILED if self._start_failed or not self.started else 0
+        return StartError.exit_code if self._start_failed or not self.started else 0
 
 
 class Stopped(BaseException):

@@ -13,7 +13,7 @@ MAY_IMPORT = {
     "settings": set(),
     "observe": {"settings"},
     "metrics": {"inference"},
-    "server": {"settings"},
+    "server": FOUNDATION,
     "inference": FOUNDATION,
     "models": FOUNDATION | {"inference"},
     "store": FOUNDATION,

@@ -22,13 +22,15 @@ class _WarpSelector(selectors.SelectSelector):
 
 
 class WarpLoop(asyncio.SelectorEventLoop):
-    """Time passes only when everybody waits for it. `timers` counts call_at, `sleeps` how often the loop slept."""
+    """Time passes only when everybody waits for it. `timers` counts call_at, `sleeps` how often the loop slept. The
+    next timer fires `early_s` too early, as uvloop's may."""
 
     def __init__(self) -> None:
         selector = _WarpSelector()
         selector.loop = self
         self.now = 0.0
         self.timers = 0
+        self.early_s = 0.0
         self.sleeps = 0
         super().__init__(selector)
 
@@ -39,6 +41,7 @@ class WarpLoop(asyncio.SelectorEventLoop):
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
         self.timers += 1
+        when, self.early_s = when - self.early_s, 0.0
         return super().call_at(when, callback, *args, context=context)
 
 

@@ -1,6 +1,8 @@
 """POST /predict: one picture to JSON, many to a stream of NDJSON lines."""
 
+import math
 from collections.abc import AsyncIterator, Coroutine
+from contextlib import ExitStack
 from typing import Any
 
 import orjson
@@ -10,7 +12,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from service.errors import BadRequest, InvalidField
-from service.http.departure import unless_client_leaves
+from service.http.departure import ReadAhead, unless_client_leaves
 from service.http.stream import NDJSON, PredictionStream
 from service.http.uploads import Upload, read_parts, read_raw, too_many
 from service.inference.classifier import Classifier
@@ -49,19 +51,19 @@ class Classify:
 
     async def predict(self, request: Request) -> ASGIApp:
         """One picture: a JSON document. Several parts, or Accept: application/x-ndjson: a stream of lines."""
-        wants_stream = NDJSON in request.headers.get("accept", "")
-        self._classifier.admit(patient=wants_stream)
         options = PredictOptions.of(request)
-        pictures = self._pictures(request)
-        first = await anext(pictures, None)
-        if first is None:
-            raise BadRequest("There is no picture. Send a multipart part named `file`, or the picture as the body.")
-        if wants_stream:
-            return self._stream(request, options, first, pictures)
-        second = await anext(pictures, None)
-        if second is None:
-            return await self._one(request, options, first)
-        return self._stream(request, options, first, _bounded(second, pictures, self._settings.max_images_per_request))
+        wants_stream = NDJSON in request.headers.get("accept", "")
+        with ExitStack() as hold:
+            hold.enter_context(self._classifier.admission(patient=wants_stream))
+            body = ReadAhead(request.receive)
+            pictures = self._pictures(Request(request.scope, body.receive))
+            seen = [picture async for picture in _first(1 if wants_stream else 2, pictures)]
+            if not seen:
+                raise BadRequest("There is no picture. Send a multipart part named `file`, or the picture as the body.")
+            if len(seen) == 1 and not wants_stream:
+                return await self._one(request, options, seen[0])
+            limit = math.inf if wants_stream else self._settings.max_images_per_request
+            return self._stream(request, options, body, _all(seen, pictures, limit), hold.pop_all())
 
     async def _one(self, request: Request, options: PredictOptions, picture: Upload) -> Response:
         if picture.error:
@@ -76,14 +78,18 @@ class Classify:
         )
 
     def _stream(
-        self, request: Request, options: PredictOptions, first: Upload, rest: AsyncIterator[Upload]
+        self,
+        request: Request,
+        options: PredictOptions,
+        body: ReadAhead,
+        pictures: AsyncIterator[Upload],
+        hold: ExitStack,
     ) -> PredictionStream:
         async def answer(data: bytes) -> dict[str, Any]:
             return self._document(await self._classify(data, options, patient=True))
 
-        return PredictionStream(
-            request, first, rest, answer, self._classifier.draining, self._settings.max_images_per_request
-        )
+        window = self._settings.max_images_per_request
+        return PredictionStream(request, body, pictures, answer, self._classifier.draining, window, hold)
 
     def _document(self, prediction: Prediction) -> dict[str, Any]:
         document = prediction_document(prediction)
@@ -91,7 +97,7 @@ class Classify:
 
     async def _pictures(self, request: Request) -> AsyncIterator[Upload]:
         limit = self._settings.max_image_bytes
-        if not request.headers.get("content-type", "").startswith("multipart/"):
+        if not request.headers.get("content-type", "").lower().startswith("multipart/"):
             if data := await read_raw(request, max_bytes=limit):
                 yield Upload("file", "", data)
             return
@@ -100,14 +106,22 @@ class Classify:
                 yield part
 
 
-async def _bounded(second: Upload, rest: AsyncIterator[Upload], max_images: int) -> AsyncIterator[Upload]:
-    """A form may hold `max_images` pictures; the first has already been taken from it."""
-    yield second
-    count = 2
+async def _first(count: int, pictures: AsyncIterator[Upload]) -> AsyncIterator[Upload]:
+    """At most `count` of them; the rest can be read on."""
+    while count and (picture := await anext(pictures, None)) is not None:
+        count -= 1
+        yield picture
+
+
+async def _all(seen: list[Upload], rest: AsyncIterator[Upload], limit: float) -> AsyncIterator[Upload]:
+    """What was read already and then the rest. Raises BodyTooLarge when there are more than `limit`."""
+    count = len(seen)
+    for picture in seen:
+        yield picture
     async for picture in rest:
         count += 1
-        if count > max_images:
-            raise too_many(max_images)
+        if count > limit:
+            raise too_many(limit)
         yield picture
 
 

@@ -85,15 +85,16 @@ class FeedbackEndpoints:
         row = await self._feedback.get(feedback_id, owner) if feedback_id <= MAX_ID else None
         if row is None or not await self._feedback.remove(feedback_id, owner):
             return False
-        if self._keep_images == "feedback" and row.image_kept:
-            await self._forget_picture(row)
+        if row.image_kept:
+            await self.forget_picture(row.image_sha256)
         return True
 
-    async def _forget_picture(self, row: FeedbackRow) -> None:
+    async def forget_picture(self, sha256: str | None) -> None:
+        """Remove a picture that was kept for feedback and that no feedback mentions any more."""
         # Should the same picture come with new feedback at this very moment, that row outlives its file: readers
         # of kept pictures must cope with a missing one, as they must when somebody tidies the folder.
-        if row.image_sha256 and not await self._feedback.mentions(row.image_sha256):
-            await self._pictures.remove(row.image_sha256)
+        if self._keep_images == "feedback" and sha256 and not await self._feedback.mentions(sha256):
+            await self._pictures.remove(sha256)
 
 
 def reasons(error: ValidationError) -> str:

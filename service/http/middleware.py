@@ -1,5 +1,6 @@
 """What every request passes: a request id, one line in the log, the security headers. Pure ASGI, no parsing."""
 
+import asyncio
 import re
 import time
 import uuid
@@ -90,6 +91,9 @@ class RequestLog:
             await self._app(scope, exchange.receive, exchange.send)
         except ClientGone:
             exchange.left = True  # nobody is there to be told
+        except asyncio.CancelledError:  # the grace time is over
+            self._end(scope, exchange.status or 503, started, None)
+            raise
         except Exception as error:
             self._end(scope, exchange.status or 500, started, error)
             if not exchange.answered:

@@ -24,7 +24,9 @@ class Operations:
         self._started = time.monotonic()
 
     async def healthz(self, request: Request) -> Response:
-        """Alive: the event loop answers. Restart the process when this fails."""
+        """Alive: the event loop answers and the batch worker lives. Restart the process when this fails."""
+        if self._classifier.status == "failed":
+            return PlainTextResponse("failed\n", 503)
         return PlainTextResponse("ok\n")
 
     async def readyz(self, request: Request) -> Response:

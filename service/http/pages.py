@@ -18,12 +18,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.templating import Jinja2Templates
 
-from service.errors import BadRequest, GlimtError, InvalidField
+from service.errors import BadRequest, ClientGone, GlimtError, InvalidField
 from service.http.classify import prediction_document
 from service.http.departure import unless_client_leaves
 from service.http.feedback import FeedbackBody, FeedbackEndpoints, reasons
-from service.http.problems import problem
+from service.http.problems import problem, retry_after
 from service.http.uploads import Form, Upload, read_form
+from service.inference import images
 from service.inference.classifier import Classifier
 from service.inference.labels import ClassTable
 from service.inference.predictions import Prediction, Receipt
@@ -167,6 +168,7 @@ class Pages:
         self,
         classifier: Classifier,
         feedback: FeedbackStore,
+        notes: FeedbackEndpoints,
         pictures: PictureStore,
         templates: Jinja2Templates,
         settings: Settings,
@@ -175,10 +177,11 @@ class Pages:
     ) -> None:
         self._classifier = classifier
         self._feedback = feedback
-        self._take_back = FeedbackEndpoints(feedback, pictures, settings.keep_images).undo
+        self._notes = notes
         self._pictures = pictures
         self._templates = templates
         self._settings = settings
+        self._limits = images.Limits(settings.max_image_bytes, settings.max_image_pixels)
         self._notice = notice
         self._examples = {name: (web_dir / f"static/examples/{name}.png").read_bytes() for name in EXAMPLES}
 
@@ -189,11 +192,11 @@ class Pages:
     async def classify(self, request: Request) -> Response:
         """Up to nine pictures of a form (or one example by name): cards, or the whole page with cards."""
         try:
-            self._classifier.admit()
-            uploads = self._uploads(await self._form(request, MAX_PICTURES))
-            cards = await unless_client_leaves(request, self._cards(uploads))
+            with self._classifier.admission():
+                uploads = self._uploads(await self._form(request, MAX_PICTURES))
+                cards = await unless_client_leaves(request, self._cards(uploads))
         except GlimtError as error:
-            if _is_fragment(request):
+            if _is_fragment(request) or isinstance(error, ClientGone):
                 raise
             return self._page(request, error=error)
         if not _is_fragment(request):
@@ -213,15 +216,19 @@ class Pages:
         given = draft(form.fields, self._classifier.classes)
         kept = await self._keep(form.files, given.image_sha256)
         key = form.fields.get("idempotency_key") or None
-        row, _ = await self._feedback.add(
-            replace(given, image_kept=kept), owner=request.scope.get("owner"), idempotency_key=key
-        )
+        try:
+            row, _ = await self._feedback.add(
+                replace(given, image_kept=kept), owner=request.scope.get("owner"), idempotency_key=key
+            )
+        except GlimtError:  # without its row nobody would ever tidy the picture away
+            await self._notes.forget_picture(given.image_sha256 if kept else None)
+            raise
         return self._feedback_answer(request, form, row)
 
     async def undo(self, request: Request) -> Response:
         """Taken back; undoing twice is the same as once."""
         form = await self._form(request, 0)
-        await self._take_back(int(request.path_params["id"]), request.scope.get("owner"))
+        await self._notes.undo(int(request.path_params["id"]), request.scope.get("owner"))
         return self._feedback_answer(request, form, None)
 
     async def health_light(self, request: Request) -> Response:
@@ -256,6 +263,7 @@ class Pages:
         data = files[0].data
         if await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest()) != sha256:
             raise InvalidField("The picture is not the one the feedback is about: its SHA-256 differs.")
+        await asyncio.to_thread(images.check, data, self._limits)
         return await self._pictures.keep(data) == sha256
 
     def _light(self) -> dict[str, str]:
@@ -277,6 +285,7 @@ class Pages:
             request,
             "index.html",
             status_code=failed.status if failed else 200,
+            headers=retry_after(failed),
             cards=[(card, self._body(request, card)) for card in cards],
             problem=self._body(request, Card("", error=error)) if error else None,
             examples={name: said for name, said in EXAMPLES.items() if name.startswith(kind)},
@@ -290,9 +299,17 @@ class Pages:
         carried = {name: form.fields.get(name, "") for name in ABOUT}
         return self._render(request, name, about=carried, given=given)
 
-    def _render(self, request: Request, name: str, *, status_code: int = 200, **context: Any) -> Response:
+    def _render(
+        self,
+        request: Request,
+        name: str,
+        *,
+        status_code: int = 200,
+        headers: Mapping[str, str] | None = None,
+        **context: Any,
+    ) -> Response:
         context = {"light": self._light(), "notice": self._notice} | context
-        return self._templates.TemplateResponse(request, name, context, status_code=status_code)
+        return self._templates.TemplateResponse(request, name, context, status_code=status_code, headers=headers)
 
 
 def _is_fragment(request: Request) -> bool:

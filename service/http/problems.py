@@ -7,6 +7,7 @@ import orjson
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 from starlette.templating import Jinja2Templates
 
 from service.errors import BadRequest, BodyTooLarge, GlimtError, MethodNotAllowed, NotFound, Unavailable
@@ -28,6 +29,18 @@ def problem(error: GlimtError, request_id: str = "") -> dict[str, Any]:
     }
 
 
+def retry_after(error: GlimtError | None) -> dict[str, str]:
+    """The header that belongs to an error that will pass."""
+    return {"Retry-After": str(error.retry_after_s)} if isinstance(error, Unavailable) else {}
+
+
+def _methods_at(request: Request) -> list[str]:
+    """What the path takes, over all of its routes: one path may have a route per method."""
+    routes = [route for route in request.app.routes if isinstance(route, Route)]
+    here = [route for route in routes if route.path_regex.match(request.url.path)]
+    return sorted({method for route in here for method in route.methods or ()})
+
+
 class Problems:
     """The error table: what Starlette's exception handlers are made of."""
 
@@ -45,12 +58,15 @@ class Problems:
         """Starlette's: unknown path, wrong method."""
         assert isinstance(error, HTTPException)
         known = STARLETTE_ERRORS.get(error.status_code, BadRequest if error.status_code < 500 else GlimtError)
-        words = {
-            404: f"There is nothing at {request.url.path}.",
-            405: f"{request.method} is not allowed here; allowed: {(error.headers or {}).get('Allow', 'see /docs')}.",
-        }
-        response = self._answer(request, known(words.get(error.status_code, error.detail)))
-        response.headers.update(error.headers or {})
+        headers = dict(error.headers or {})
+        words = error.detail
+        if error.status_code == 404:
+            words = f"There is nothing at {request.url.path}."
+        if error.status_code == 405:
+            headers["Allow"] = ", ".join(_methods_at(request))
+            words = f"{request.method} is not allowed here; allowed: {headers['Allow']}."
+        response = self._answer(request, known(words))
+        response.headers.update(headers)
         return response
 
     async def on_unknown(self, request: Request, error: Exception) -> Response:
@@ -59,7 +75,7 @@ class Problems:
 
     def _answer(self, request: Request, error: GlimtError) -> Response:
         content = problem(error, request.scope.get("request_id", ""))
-        headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, Unavailable) else {}
+        headers = retry_after(error)
         if "text/html" in request.headers.get("accept", "") or "hx-request" in request.headers:
             name = "_problem.html" if "hx-request" in request.headers else "problem.html"
             return self._templates.TemplateResponse(request, name, content, status_code=error.status, headers=headers)

@@ -6,6 +6,7 @@ After the first byte an error is a line with the picture's name; the last line s
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack
 from typing import Any
 
 import orjson
@@ -13,7 +14,7 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from service.errors import ClientGone, GlimtError
-from service.http.departure import departure
+from service.http.departure import ReadAhead
 from service.http.problems import problem
 from service.http.uploads import Upload
 
@@ -23,68 +24,70 @@ log = logging.getLogger(__name__)
 
 
 class PredictionStream:
-    """Reads `first` and then `rest`, at most `window` pictures in flight: a client that sends faster waits.
+    """Reads `pictures`, which come out of `body`, at most `window` of them in flight: a client that sends faster waits.
 
     `answer` gives the document for one picture's bytes. When `draining` is set no further picture is read; those
-    in flight are answered and the last line says `interrupted`.
+    in flight are answered and the last line says `interrupted`. `hold` is closed at the end.
     """
 
     def __init__(
         self,
         request: Request,
-        first: Upload,
-        rest: AsyncIterator[Upload],
+        body: ReadAhead,
+        pictures: AsyncIterator[Upload],
         answer: Callable[[bytes], Awaitable[dict[str, Any]]],
         draining: asyncio.Event,
         window: int,
+        hold: ExitStack,
     ) -> None:
         self._request_id: str = request.scope.get("request_id", "")
-        self._first = first
-        self._rest = rest
+        self._body = body
+        self._pictures = pictures
         self._answer = answer
         self._draining = draining
         self._window = window
         self._slots = asyncio.Semaphore(window)
+        self._hold = hold
         self._ok = self._failed = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = [(b"content-type", NDJSON.encode()), (b"cache-control", b"no-store"), (b"x-accel-buffering", b"no")]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
         try:
-            async with asyncio.TaskGroup() as group:
-                end = await self._read(group, send)
-                watcher = group.create_task(_raise_on_departure(receive))
-                for _ in range(self._window):  # every slot is free again when everything is answered
-                    await self._slots.acquire()
-                watcher.cancel()
+            with self._hold:
+                await send({"type": "http.response.start", "status": 200, "headers": headers})
+                async with asyncio.TaskGroup() as group:
+                    watcher = group.create_task(self._body.watch())
+                    end = await self._read(group, send)
+                    for _ in range(self._window):  # every slot is free again when everything is answered
+                        await self._slots.acquire()
+                    watcher.cancel()
+                await _send_line(send, end | {"ok": self._ok, "failed": self._failed}, last=True)
         except* ClientGone:
             log.info("the client left its stream after %d answers", self._ok + self._failed)
-        else:
-            await _send_line(send, end | {"ok": self._ok, "failed": self._failed}, last=True)
 
     async def _read(self, group: asyncio.TaskGroup, send: Send) -> dict[str, Any]:
         """Start an answer for each picture as it arrives; how the reading ended."""
         interruption = asyncio.ensure_future(self._draining.wait())
-        index, picture = 0, self._first
+        upcoming = asyncio.ensure_future(anext(self._pictures, None))
+        index = 0
         try:
             while True:
+                await asyncio.wait((upcoming, interruption), return_when=asyncio.FIRST_COMPLETED)
+                if not upcoming.done():
+                    return {"done": False, "code": "interrupted", "detail": "The service is shutting down."}
+                if (picture := upcoming.result()) is None:
+                    return {"done": True}
                 await self._slots.acquire()
                 group.create_task(self._one(index, picture, send))
                 index += 1
-                upcoming = asyncio.ensure_future(anext(self._rest, None))
-                await asyncio.wait((upcoming, interruption), return_when=asyncio.FIRST_COMPLETED)
-                if not upcoming.done():
-                    upcoming.cancel()
-                    return {"done": False, "code": "interrupted", "detail": "The service is shutting down."}
-                if (arrived := upcoming.result()) is None:
-                    return {"done": True}
-                picture = arrived
+                upcoming = asyncio.ensure_future(anext(self._pictures, None))
         except ClientGone:
             raise
         except GlimtError as error:
             return {"done": False, "code": error.code, "error": problem(error, self._request_id)}
         finally:
             interruption.cancel()
+            upcoming.cancel()
 
     async def _one(self, index: int, picture: Upload, send: Send) -> None:
         line: dict[str, Any] = {"index": index, "filename": picture.filename}
@@ -105,11 +108,6 @@ def _public(error: Exception) -> GlimtError:
         return error
     log.error("a picture of a stream failed", exc_info=error)
     return GlimtError("The fault is ours and in the log; the request id finds it.")
-
-
-async def _raise_on_departure(receive: Receive) -> None:
-    await departure(receive)
-    raise ClientGone("The client left before its stream ended.")
 
 
 async def _send_line(send: Send, line: dict[str, Any], *, last: bool = False) -> None:

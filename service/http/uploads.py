@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from urllib.parse import unquote
 
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -12,6 +13,7 @@ from service.errors import BadRequest, BodyTooLarge, ClientGone, ImageTooLarge
 
 MAX_FIELD_BYTES = 64 * 1024  # of one text field; a comment is at most a page
 MAX_FIELDS = 64
+SLACK_BYTES = 1024 * 1024  # read of a picture over the limit, so that its neighbours in the form are still answered
 MAX_HEADER_BYTES = 8 * 1024  # of one part: a name and a file name
 
 
@@ -64,8 +66,9 @@ async def read_raw(request: Request, *, max_bytes: int) -> bytes:
 async def read_parts(request: Request, *, max_file_bytes: int) -> AsyncIterator[Upload | Field]:
     """The parts of a multipart body, each as soon as its last byte is here.
 
-    A file over the limit comes as an Upload with `error`, its bytes dropped. Raises BadRequest when the body is not
-    well-formed multipart, BodyTooLarge for absurd fields, ClientGone when the client leaves half-way.
+    A file a little over the limit comes as an Upload with `error`, its bytes dropped, and the rest goes on; one more
+    than SLACK_BYTES over it raises ImageTooLarge. Raises BadRequest when the body is not well-formed multipart,
+    BodyTooLarge for absurd fields, ClientGone when the client leaves half-way. Nothing is read behind the form's end.
     """
     reader = _PartReader(_boundary(request), max_file_bytes)
     try:
@@ -73,6 +76,8 @@ async def read_parts(request: Request, *, max_file_bytes: int) -> AsyncIterator[
             reader.feed(chunk)
             while reader.finished:
                 yield reader.finished.popleft()
+            if reader.complete:
+                break
     except MultipartParseError as error:
         raise BadRequest(f"The multipart body cannot be read: {error}.") from error
     if not reader.complete:
@@ -81,14 +86,15 @@ async def read_parts(request: Request, *, max_file_bytes: int) -> AsyncIterator[
 
 async def read_form(request: Request, *, max_files: int, max_file_bytes: int) -> Form:
     """A whole form. Raises ImageTooLarge and BodyTooLarge, besides what `read_parts` raises."""
-    form = Form()
+    form, count = Form(), 0
     async for part in read_parts(request, max_file_bytes=max_file_bytes):
         if isinstance(part, Field):
             form.fields[part.name] = part.value
             continue
         if part.error:
             raise part.error
-        if not part.filename and not part.data:
+        count += 1
+        if not part.filename and not part.data and count <= MAX_FIELDS:
             continue  # an empty file input of a browser's form
         if len(form.files) == max_files:
             raise too_many(max_files)
@@ -96,7 +102,7 @@ async def read_form(request: Request, *, max_files: int, max_file_bytes: int) ->
     return form
 
 
-def too_many(max_files: int) -> BodyTooLarge:
+def too_many(max_files: float) -> BodyTooLarge:
     """The error for a form with too many pictures."""
     return BodyTooLarge(
         f"The form has more than {max_files} pictures, the limit. Send several forms, "
@@ -123,6 +129,15 @@ def _boundary(request: Request) -> bytes:
     if kind != b"multipart/form-data" or not 0 < len(boundary) <= 70:  # RFC 2046 5.1.1
         raise BadRequest("Send multipart/form-data with a boundary of 1 to 70 characters.")
     return boundary
+
+
+def _filename(options: dict[bytes, bytes]) -> str | None:
+    """The file name, also from the extended form of RFC 5987 (filename*=utf-8''...); None for a text field."""
+    if b"filename" in options:
+        return options[b"filename"].decode(errors="replace")
+    if b"filename*" in options:
+        return unquote(options[b"filename*"].rsplit(b"'", 1)[-1].decode("ascii", "replace"))
+    return None
 
 
 class _PartReader:
@@ -180,13 +195,15 @@ class _PartReader:
         if b"name" not in options:
             raise BadRequest('A part has no name; each needs Content-Disposition: form-data; name="...".')
         self._name = options[b"name"].decode(errors="replace")
-        self._filename = options[b"filename"].decode(errors="replace") if b"filename" in options else None
+        self._filename = _filename(options)
         self._size = 0
 
     def _on_data(self, data: bytes, start: int, end: int) -> None:
         self._size += end - start
         if self._filename is None and self._size > MAX_FIELD_BYTES:
             raise BodyTooLarge(f"The field {self._name!r} has more than {MAX_FIELD_BYTES:,} bytes, the limit.")
+        if self._size > self._max_file_bytes + SLACK_BYTES:
+            raise too_large(self._max_file_bytes)
         if self._size <= self._max_file_bytes:
             self._chunks.append(data[start:end])
         else:

@@ -17,10 +17,10 @@ import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Generic, Self, TypeVar
 
 from service.errors import DeadlineExceeded, Draining, EngineFailed, GlimtError, NotReady, QueueFull, Unavailable
+from service.inference.batches import Batch, Outcome, Stats
 from service.inference.lanes import INTERACTIVE, Job, Lane, Lanes
 from service.inference.overload import Overload
 from service.inference.predictions import Released
@@ -30,48 +30,10 @@ Result = TypeVar("Result")
 
 FIRST_GUESS_S = 0.05  # seconds per item until a batch has been measured: one ResNet50 on a laptop core
 MARGIN = 1.5  # a batch that hurries for a deadline leaves this many expected run times before it
+TICK_S = 0.001  # uvloop's clock counts whole milliseconds: what is due within one is due
 SMOOTHING = 0.2  # weight of the newest batch in the moving average of seconds per item
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome(Generic[Result]):
-    """What `submit` returns: the item's own result and how its batch came about. Durations in seconds."""
-
-    result: Result
-    queue_s: float
-    run_s: float
-    batch_size: int
-    released_by: Released
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """One finished run, told to `observe`. `ok` counts the items that got a result."""
-
-    size: int
-    ok: int
-    released_by: Released
-    run_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Stats:
-    """A frozen snapshot. `pending` jobs wait, `announced` items are on their way, `running` are in the runner since
-    `running_s` seconds. `totals` counts submitted, completed, failed, cancelled, expired and refused jobs."""
-
-    alive: bool
-    pending: int
-    announced: int
-    running: int
-    running_s: float
-    max_batch: int
-    max_wait_ms: float
-    max_pending: int
-    items_per_s: float
-    overloaded: bool
-    totals: dict[str, int]
 
 
 class Batcher(Generic[Item, Result]):
@@ -100,6 +62,8 @@ class Batcher(Generic[Item, Result]):
         self._announced = 0
         self._running: list[Job[Item, Outcome[Result]]] = []
         self._running_since = 0.0
+        self._timer: asyncio.Handle | None = None
+        self._armed_for: float | None = None
         self._item_s = FIRST_GUESS_S
         self._totals: Counter[str] = Counter()
         self._max_batch, self._max_wait_s, self._max_pending = 1, 0.0, 1
@@ -146,22 +110,26 @@ class Batcher(Generic[Item, Result]):
 
     async def wait_for_room(self) -> None:
         """Return when there is a place (streams wait where single requests are refused), or when it closes."""
-        while self._taken >= self._max_pending and self._alive and not self._draining:
+        while self._taken >= self._max_pending and self.alive and not self._draining:
             self._room.clear()
             await self._room.wait()
 
-    def refuse_if_full(self) -> None:
-        """Admission, to be asked before any work: raises QueueFull, Draining or NotReady."""
+    def refuse_if_full(self, admitted: int = 0) -> None:
+        """Admission, to be asked before any work: raises QueueFull, Draining or NotReady.
+
+        `admitted` counts the callers that are on their way, be they here already or not.
+        """
         if self._draining:
             raise _draining()
-        self._refuse()
+        self._refuse(admitted - len(self._running))
 
-    def _refuse(self) -> None:
-        if not self._alive:
+    def _refuse(self, on_their_way: int = 0) -> None:
+        if not self.alive:
             raise self._closed()
-        if self._taken >= self._max_pending:
+        waiting = max(self._taken, on_their_way)
+        if waiting >= self._max_pending:
             self._totals["refused"] += 1
-            raise self._queue_full(f"{self._taken} pictures wait already; the limit is {self._max_pending}.")
+            raise self._queue_full(f"{waiting} pictures wait already; the limit is {self._max_pending}.")
 
     async def submit(self, item: Item, *, deadline: float | None = None, lane: Lane = INTERACTIVE) -> Outcome[Result]:
         """Queue the item and wait for its own result. `deadline` is a time of the loop's clock.
@@ -185,7 +153,7 @@ class Batcher(Generic[Item, Result]):
             self._totals["expired"] += 1
             raise DeadlineExceeded("The deadline passed before the batch of this picture was done.") from None
         except asyncio.CancelledError:
-            self._totals["cancelled"] += 1
+            self._totals["expired" if self._loop.time() >= when else "cancelled"] += 1
             raise
         finally:
             self._lanes.discard(job)
@@ -195,7 +163,7 @@ class Batcher(Generic[Item, Result]):
     def stats(self) -> Stats:
         """How it stands now."""
         return Stats(
-            alive=self._alive,
+            alive=self.alive,
             pending=len(self._lanes),
             announced=self._announced,
             running=len(self._running),
@@ -209,7 +177,8 @@ class Batcher(Generic[Item, Result]):
         )
 
     async def aclose(self, *, drain_s: float = 0.0) -> None:
-        """Refuse new items, compute what waits for at most `drain_s` seconds, release the rest with Draining."""
+        """Admit nothing new, compute what waits or is announced for at most `drain_s` seconds, release the rest with
+        Draining. Twice is once."""
         self._draining = True
         self._wake.set()
         self._room.set()
@@ -220,7 +189,8 @@ class Batcher(Generic[Item, Result]):
         await asyncio.wait([self._task])
 
     @property
-    def _alive(self) -> bool:
+    def alive(self) -> bool:
+        """Whether anything is computed at all: false before entering, after closing, and if the worker died."""
         return self._task is not None and not self._task.done()
 
     @property
@@ -245,12 +215,13 @@ class Batcher(Generic[Item, Result]):
     async def _work(self) -> None:
         while (released_by := await self._release()) is not None:
             now = self._loop.time()
-            for job in self._lanes.take_too_old(now):
-                self._totals["refused"] += 1
+            self._running, refused = self._lanes.take(self._max_batch, now, self._item_s)
+            self._running_since = now
+            for job in refused:
                 self._settle(job, self._queue_full("More pictures arrive than can be computed."))
-            self._running, self._running_since = self._lanes.take(self._max_batch, now), now
             try:
                 await self._compute(self._running, released_by)
+                self._observe(Batch(len(self._running), released_by))
             except Exception as error:
                 log.exception("a batch could not be handled")
                 for job in self._running:
@@ -258,24 +229,34 @@ class Batcher(Generic[Item, Result]):
             self._running = []
 
     async def _release(self) -> Released | None:
-        """Wait until a batch should leave and say why; None when drained and empty. One timer per batch."""
-        timer: asyncio.TimerHandle | None = None
+        """Wait until a batch should leave and say why; None when drained and empty."""
         try:
             while self._lanes or self._announced or not self._draining:
                 self._wake.clear()
                 if self._lanes:
                     leave_at, reason = self._departure()
-                    if leave_at <= self._loop.time():
+                    if leave_at - self._loop.time() < TICK_S:
                         return reason
-                    if timer is None or timer.when() != leave_at:
-                        if timer is not None:
-                            timer.cancel()
-                        timer = self._loop.call_at(leave_at, self._wake.set)
+                    self._arm(leave_at)
                 await self._wake.wait()
             return None
         finally:
-            if timer is not None:
-                timer.cancel()
+            self._disarm()
+
+    def _arm(self, when: float) -> None:
+        """One timer per batch: arrivals do not move it, only another head or an earlier deadline does."""
+        if self._armed_for != when:
+            self._disarm()
+            self._timer, self._armed_for = self._loop.call_at(when, self._on_timer), when
+
+    def _on_timer(self) -> None:
+        self._armed_for = None  # it may have come a little early: then it is armed again
+        self._wake.set()
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._armed_for = None
 
     def _departure(self) -> tuple[float, Released]:
         """When the next batch should leave if nothing else happens, and why. Needs a job in the queue."""
@@ -297,11 +278,10 @@ class Batcher(Generic[Item, Result]):
         started = self._loop.time()
         results, error = await self._attempt([job.item for job in jobs])
         run_s = self._loop.time() - started
-        self._observe(Batch(len(jobs), len(results), released_by, run_s))
         if error is None:
             self._item_s += SMOOTHING * (run_s / len(jobs) - self._item_s)
             for job, result in zip(jobs, results, strict=True):
-                self._settle(job, Outcome(result, started - job.arrived, run_s, len(jobs), released_by))
+                self._settle(job, Outcome(result, started - job.arrived, len(jobs), released_by))
         elif len(jobs) == 1:
             self._settle(jobs[0], _engine_failed(error))
         else:
@@ -327,7 +307,7 @@ class Batcher(Generic[Item, Result]):
         if job.future.done():
             return
         if isinstance(end, GlimtError):
-            self._totals["failed"] += 1
+            self._totals["failed" if isinstance(end, EngineFailed) else "refused"] += 1
             job.future.set_exception(end)
         else:
             self._totals["completed"] += 1
@@ -339,6 +319,8 @@ def _draining() -> Draining:
 
 
 def _engine_failed(error: BaseException) -> EngineFailed:
-    failed = EngineFailed("The model failed on this picture; others in its batch were answered.")
+    failed = EngineFailed(
+        "The model failed on this picture, also alone. The log has the reason; the request id finds it."
+    )
     failed.__cause__ = error
     return failed

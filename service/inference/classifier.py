@@ -9,18 +9,19 @@ import hashlib
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.errors import DeadlineExceeded, Draining, NotReady
+from service.errors import DeadlineExceeded, Draining, NotReady, QueueFull
 from service.inference import images
-from service.inference.batcher import Batch, Batcher, Stats
+from service.inference.batcher import Batcher
+from service.inference.batches import Batch, Stats
 from service.inference.labels import ClassTable, top_k
 from service.inference.lanes import INTERACTIVE, Lane
 from service.inference.overload import Overload
@@ -29,9 +30,11 @@ from service.inference.worker import Scored, Worker
 from service.settings import Profile, Settings
 
 HASH_ON_LOOP_BYTES = 256 * 1024  # below this, SHA-256 (about 1 GB/s) costs less than a hop to a thread
-OVERLOAD_SHARE = 0.5  # of the deadline: a shortest wait above it means most answers come too late to be wanted
+OVERLOAD_SHARE = 0.8  # of the deadline: when even the shortest wait is above it, most answers come too late
+LAST_WORDS_S = 1.0  # of the grace time is kept to tell those who will not be answered
 
 Key = tuple[str, str, Profile]
+FlightKey = tuple[str, str, Profile, Lane]
 Status = Literal["loading", "ready", "failed", "draining"]
 
 
@@ -41,7 +44,7 @@ class _Wanted:
 
     data: bytes
     profile: Profile
-    deadline: float
+    deadline: float | None
     lane: Lane
     patient: bool
 
@@ -93,7 +96,10 @@ class Classifier:
             observe=observe_batch,
         )
         self._cache: OrderedDict[Key, _Answer] = OrderedDict()
-        self._flights: dict[Key, _Flight] = {}
+        self._flights: dict[FlightKey, _Flight] = {}
+        self.admitted = 0  # callers between their admission and their answer
+        self._nobody_admitted = asyncio.Event()
+        self._nobody_admitted.set()
         self.draining = asyncio.Event()
         self._stack = AsyncExitStack()
 
@@ -105,7 +111,7 @@ class Classifier:
 
     async def __aexit__(self, *_: object) -> None:
         self.drain()
-        await self._batcher.aclose(drain_s=self._settings.grace_s)
+        await self._finishing
         await self._stack.aclose()
 
     @property
@@ -118,7 +124,7 @@ class Classifier:
         """loading -> ready -> draining; failed when the engine could not be loaded or the batch worker died."""
         if self.draining.is_set():
             return "draining"
-        if self._worker.status == "ready" and not self._batcher.stats().alive:
+        if self._worker.status == "ready" and not self._batcher.alive:
             return "failed"
         return "draining" if self._worker.status == "closed" else self._worker.status
 
@@ -127,20 +133,45 @@ class Classifier:
         return self._batcher.stats()
 
     def drain(self) -> None:
-        """Refuse what is new from now on; what was accepted is still answered."""
-        self.draining.set()
+        """Refuse what is new from now on; what was admitted is still answered, for at most the grace time."""
+        if not self.draining.is_set():
+            self.draining.set()
+            self._finishing = asyncio.create_task(self._finish(), name="finish what was admitted")
 
-    def admit(self, *, patient: bool = False) -> None:
-        """Ask before any work is done for a picture. Raises NotReady, Draining or, unless `patient`, QueueFull."""
+    async def _finish(self) -> None:
+        """Close the batcher when nobody is admitted any more, or so early that the rest still hears of it."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, self._settings.grace_s - LAST_WORDS_S)):
+                await self._nobody_admitted.wait()
+        await self._batcher.aclose()
+
+    @contextmanager
+    def admission(self, *, patient: bool = False) -> Iterator[None]:
+        """Hold it from before the first byte of a request's body is read until its answer is known.
+
+        Raises NotReady, Draining or, unless `patient`, QueueFull: at once, before any work. What was admitted is not
+        refused by a drain that begins later. At most as many are admitted as can wait and be computed.
+        """
+        self._refuse_unless_ready()
+        if not patient:
+            self._batcher.refuse_if_full(self.admitted)
+        self.admitted += 1
+        self._nobody_admitted.clear()
+        try:
+            yield
+        finally:
+            self.admitted -= 1
+            if not self.admitted:
+                self._nobody_admitted.set()
+
+    def _refuse_unless_ready(self) -> None:
         status = self.status
         if status == "loading":
             raise NotReady("The model is still loading and warming up. Try again in a few seconds.", retry_after_s=5)
         if status == "failed":
-            raise NotReady("The model could not be loaded; the log has the reason.", retry_after_s=60)
+            raise NotReady("The model is not running; the log has the reason.", retry_after_s=60)
         if status == "draining":
             raise Draining("The service is shutting down and takes no new pictures.", retry_after_s=5)
-        if not patient:
-            self._batcher.refuse_if_full()
 
     async def classify(
         self,
@@ -154,65 +185,72 @@ class Classifier:
     ) -> Prediction:
         """The labels of one picture (the bytes of a file), the `top` most probable of them.
 
-        A `patient` caller (a stream) waits for a place in the queue where another is refused.
-        `deadline_ms` counts from now and can only shorten the server's own. Raises an ImageError for what is wrong
-        with the picture, NotReady, Draining, QueueFull, DeadlineExceeded or EngineFailed. Cancelling gives up the
-        picture's place in the queue.
+        `deadline_ms` counts from now and can only shorten the server's own. A `patient` caller (a stream) waits for a
+        place in the queue where another is refused, and has no deadline but its own. Raises an ImageError for what is
+        wrong with the picture, QueueFull, Draining, NotReady, DeadlineExceeded or EngineFailed. Cancelling gives up
+        the picture's place in the queue.
         """
         started = time.perf_counter()
-        self.admit(patient=patient)
-        deadline = self._loop.time() + min(deadline_ms or math.inf, self._settings.deadline_ms) / 1000
+        servers_ms = math.inf if patient else self._settings.deadline_ms
+        wait_ms = min(deadline_ms or math.inf, servers_ms)
+        deadline = self._loop.time() + wait_ms / 1000 if wait_ms < math.inf else None
+        wanted = _Wanted(data, profile or self._settings.preprocess, deadline, lane, patient)
         try:
             async with asyncio.timeout_at(deadline) as limit:
-                wanted = _Wanted(data, profile or self._settings.preprocess, deadline, lane, patient)
-                answer, cached = await self._answer(wanted)
-        except TimeoutError:
-            if not limit.expired():
+                answer = await self._answer(wanted)
+        except (TimeoutError, DeadlineExceeded) as error:
+            if isinstance(error, TimeoutError) and not limit.expired():
                 raise
-            raise DeadlineExceeded("The deadline passed before the answer was ready.") from None
+            raise DeadlineExceeded(
+                f"There was no answer within {wait_ms:.0f} ms. Try again when it is less busy, or with a longer "
+                f"deadline_ms: at most {self._settings.deadline_ms}, which is GLIMT_DEADLINE_MS."
+            ) from None
         if self._keep_picture is not None:
             await self._keep_picture(data)
-        receipt = replace(answer.receipt, total_ms=(time.perf_counter() - started) * 1000, cached=cached)
+        receipt = replace(answer.receipt, total_ms=(time.perf_counter() - started) * 1000)
         self._observe_receipt(receipt)
         return Prediction(top_k(answer.scored.scores, self.classes, top), answer.scored.model, answer.image, receipt)
 
-    async def _answer(self, wanted: _Wanted) -> tuple[_Answer, bool]:
-        """The answer, and whether it was spared a computation of its own."""
+    async def _answer(self, wanted: _Wanted) -> _Answer:
         if not self._settings.cache_entries:
-            return await self._compute(wanted), False
-        key = (await self._digest(wanted.data), self.model.version, wanted.profile)
+            return await self._compute(wanted, None)
+        sha256 = await self._digest(wanted.data)
+        key = (sha256, self.model.version, wanted.profile)
+        flight = (*key, wanted.lane)
         while True:
             if (answer := self._cache.get(key)) is not None:
                 self._cache.move_to_end(key)
-                return _from_cache(answer), True
-            joined = key in self._flights
+                return answer
+            joined = flight in self._flights
             if not joined:
-                self._start_flight(key, self._compute(wanted))
+                self._start_flight(flight, key, self._compute(wanted, sha256))
             try:
-                return await self._ride(key, self._flights[key]), joined
-            except DeadlineExceeded:  # perhaps only of the client that started it: then take over
-                if self._loop.time() >= wanted.deadline:
+                answer = await self._ride(flight)
+                return _not_computed(answer) if joined else answer
+            except (DeadlineExceeded, QueueFull):  # on the terms of the client that started it: then on our own
+                if not joined:
                     raise
 
-    def _start_flight(self, key: Key, computation: Coroutine[None, None, _Answer]) -> None:
-        flight = self._flights[key] = _Flight(asyncio.create_task(computation))
+    def _start_flight(self, name: FlightKey, key: Key, computation: Coroutine[None, None, _Answer]) -> None:
+        flight = self._flights[name] = _Flight(asyncio.create_task(computation))
 
         def landed(task: asyncio.Task[_Answer]) -> None:
-            if self._flights.get(key) is flight:
-                del self._flights[key]
+            if self._flights.get(name) is flight:
+                del self._flights[name]
             if not task.cancelled() and task.exception() is None:
-                self._remember(key, task.result())
+                self._remember(key, _not_computed(task.result()))
 
         flight.task.add_done_callback(landed)
 
-    async def _ride(self, key: Key, flight: _Flight) -> _Answer:
+    async def _ride(self, name: FlightKey) -> _Answer:
+        flight = self._flights[name]
         flight.waiters += 1
         try:
             return await asyncio.shield(flight.task)
         finally:
             flight.waiters -= 1
             if not flight.waiters and not flight.task.done():
-                del self._flights[key]
+                del self._flights[name]
                 flight.task.cancel()
 
     def _remember(self, key: Key, answer: _Answer) -> None:
@@ -220,12 +258,11 @@ class Classifier:
         if len(self._cache) > self._settings.cache_entries:
             self._cache.popitem(last=False)
 
-    async def _compute(self, wanted: _Wanted) -> _Answer:
+    async def _compute(self, wanted: _Wanted, sha256: str | None) -> _Answer:
         if wanted.patient:
             await self._batcher.wait_for_room()
         with self._batcher.announce():
-            decoding = self._loop.run_in_executor(self._decoders, self._decode, wanted.data, wanted.profile)
-            pixels, image, decode_ms = await decoding
+            pixels, image, decode_ms = await self._loop.run_in_executor(self._decoders, self._decode, wanted, sha256)
         outcome = await self._batcher.submit(pixels, deadline=wanted.deadline, lane=wanted.lane)
         receipt = Receipt(
             decode_ms=decode_ms,
@@ -238,9 +275,9 @@ class Classifier:
         )
         return _Answer(outcome.result, image, receipt)
 
-    def _decode(self, data: bytes, profile: Profile) -> tuple[NDArray[np.float32], ImageInfo, float]:
+    def _decode(self, wanted: _Wanted, sha256: str | None) -> tuple[NDArray[np.float32], ImageInfo, float]:
         started = time.perf_counter()
-        pixels, image = images.read(data, self._limits, profile, self._spec)
+        pixels, image = images.read(wanted.data, self._limits, wanted.profile, self._spec, sha256=sha256)
         return pixels, image, (time.perf_counter() - started) * 1000
 
     async def _digest(self, data: bytes) -> str:
@@ -249,6 +286,9 @@ class Classifier:
         return await self._loop.run_in_executor(self._decoders, lambda: hashlib.sha256(data).hexdigest())
 
 
-def _from_cache(answer: _Answer) -> _Answer:
-    receipt = replace(answer.receipt, decode_ms=0.0, queue_ms=0.0, infer_ms=0.0, batch_size=0, released_by=None)
+def _not_computed(answer: _Answer) -> _Answer:
+    """The same answer for who did not cause the computation: from the cache, or from a picture in flight."""
+    receipt = replace(
+        answer.receipt, decode_ms=0.0, queue_ms=0.0, infer_ms=0.0, batch_size=0, released_by=None, cached=True
+    )
     return replace(answer, receipt=receipt)

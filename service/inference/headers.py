@@ -16,8 +16,9 @@ from service.errors import ImageCorrupt, ImageTooManyPixels, ImageTypeUnsupporte
 
 MAX_PARTS = 65_536
 """JPEG segments, PNG chunks, TIFF tags. Real files have a few dozen; a PNG cut in 8 kB chunks has 2,560 in 20 MiB."""
-MAX_SCANS = 50
-"""Scans of a progressive JPEG. Encoders write about ten; each further one costs time per pixel, not per byte."""
+MAX_SCANS, MIN_SCANS, MAX_SCANNED_PIXELS = 100, 20, 1_000_000_000
+"""Scans of a JPEG: 100 up to 10 megapixels, 20 from 50 on. Encoders write 1 to 4, or about ten when progressive.
+A scan costs up to 0.7 ms per megapixel (refinement of a progressive one), though it may have a dozen bytes."""
 MAX_INFLATED_BYTES = 4 * 1024 * 1024
 """Compressed text and colour profile of a PNG together; Pillow's own bound is 1 MiB for each."""
 MAX_GIF_HEAD_BYTES = 4 * 1024 * 1024
@@ -27,9 +28,15 @@ MAX_TIFF_VALUES = 262_144
 MAX_RLE_BYTES, MAX_RLE_WIDTH = 1024 * 1024, 65_535
 """Pillow unpacks run-length coded BMP in Python (0.5 s per MiB), and allocates up to 255 rows for four bytes."""
 
-JPEG_MARKER = re.compile(rb"\xff([^\x00\xff])", re.DOTALL)
+# Not the markers without a length (restarts among them), which lead nowhere within a scan or outside, nor fill bytes.
+JPEG_MARKER = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")
+JPEG_SCAN, JPEG_END = 0xDA, b"\xff\xd9"
 JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
-JPEG_TABLES = {0xC4, 0xCC, 0xDB, 0xDD}
+JPEG_CODINGS = {0xC0, 0xC1, 0xC2}
+"""Huffman only: arithmetic coding makes hours of work from a few bytes."""
+JPEG_KEPT = JPEG_FRAMES | {0xC4, 0xDB, 0xDD, JPEG_SCAN}
+TIFF_JPEG_BOMB = re.compile(rb"\xff[\xc2\xc9\xca]\0.[\x08\x0c]", re.DOTALL)
+"""Head of a progressive or arithmetic frame, which TIFF does not allow; its decoder takes a hundred scans of them."""
 PNG_PIXELS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
 BMP_HEADERS = {12, 40, 52, 56, 64, 108, 124}
 
@@ -100,32 +107,52 @@ def _reader(data: bytes) -> tuple[str, Callable[[bytes, int], Header]]:
 
 
 def _jpeg(data: bytes, max_pixels: int) -> Header:
-    """Keeps tables, frame header, JFIF and Adobe markers, and everything from the first scan on."""
-    kept, exif, position, width, height, progressive = [data[:2]], b"", 2, 0, 0, False
+    """Keeps tables, frame header, JFIF and Adobe markers, and the scans, up to the end of the first picture."""
+    kept, exif, position, width, height = [data[:2]], b"", 2, 0, 0
     for _ in range(MAX_PARTS):
         found = JPEG_MARKER.search(data, position)
-        if found is None:
-            raise corrupt("JPEG", "it breaks off before its pixels")
-        marker, start, position = data[found.end() - 1], found.start(), found.end()
-        if marker == 0x01 or 0xD0 <= marker <= 0xD8:
-            continue
-        if marker == 0xDA:
+        if found is None or found[0] == JPEG_END:
             break
+        start, marker, position = found.start(), data[found.end() - 1], found.end()
         (length,) = unpack_from(">H", data, position)
         body, position = data[position + 2 : position + length], position + length
-        if marker in JPEG_FRAMES:
+        if marker == JPEG_SCAN:
+            following = JPEG_MARKER.search(data, position)
+            position = following.start() if following else len(data)
+        elif marker in JPEG_FRAMES:
             height, width = unpack_from(">xHH", body)
             check_pixels(width, height, max_pixels)
-            progressive = marker & 3 == 2
+            _check_coding("JPEG", marker in JPEG_CODINGS)
         elif marker == 0xE1 and body.startswith(b"Exif\0\0"):
             exif = exif or body
-        if marker in JPEG_FRAMES | JPEG_TABLES or body.startswith((b"JFIF\0", b"Adobe")):
+        if marker in JPEG_KEPT or body.startswith((b"JFIF\0", b"Adobe")):
             kept.append(data[start:position])
     else:
-        raise corrupt("JPEG", f"it has more than {MAX_PARTS:,} segments before its pixels")
-    if progressive and data.count(b"\xff\xda", start, data.find(b"\xff\xd9", start)) > MAX_SCANS:
-        raise corrupt("JPEG", f"it has more than {MAX_SCANS} progressive scans")
-    return Header("JPEG", width, height, b"".join([*kept, data[start:]]), orientation(exif))
+        raise corrupt("JPEG", f"it has more than {MAX_PARTS:,} segments")
+    end = found[0] if found else b""  # without one the decoder says that the picture is truncated
+    return Header("JPEG", width, height, _few_scans(b"".join([*kept, end]), width * height), orientation(exif))
+
+
+def _few_scans(jpeg: bytes, pixels: int) -> bytes:
+    """`jpeg` itself; raises ImageCorrupt when it has more scans than a picture of so many pixels may.
+
+    Every scan begins with these two bytes, wherever the decoder may look for it: counting them misses none. In what
+    is kept of a sound file they stand nowhere else, for its comments, its metadata and its tail are not kept.
+    """
+    scans, most = jpeg.count(b"\xff\xda"), max(MIN_SCANS, min(MAX_SCANS, MAX_SCANNED_PIXELS // max(pixels, 1)))
+    if not scans:
+        raise corrupt("JPEG", "it breaks off before its pixels")
+    if scans > most:
+        raise corrupt("JPEG", f"it has {scans:,} scans; the limit at its size is {most}")
+    return jpeg
+
+
+def _check_coding(format: str, known: bool) -> None:
+    if not known:
+        raise ImageTypeUnsupported(
+            f"This {format} is coded in a way that hardly any program writes (arithmetic or lossless JPEG, or "
+            "progressive JPEG within TIFF). Save it as ordinary JPEG or as PNG."
+        )
 
 
 def _png(data: bytes, max_pixels: int) -> Header:
@@ -225,6 +252,8 @@ def _tiff(data: bytes, max_pixels: int) -> Header:
         check_pixels(tags[322][2], tags[323][2], max_pixels)
     if any(count > MAX_TIFF_VALUES for kind, count, _ in tags.values() if kind not in (1, 2, 6, 7)):
         raise corrupt("TIFF", f"a tag has more than {MAX_TIFF_VALUES:,} values")
+    if 259 in tags and tags[259][2] in (6, 7):
+        _check_coding("TIFF", TIFF_JPEG_BOMB.search(data) is None)
     bits = 12 if 258 in tags and tags[258][2] == 12 else 16
     return Header("TIFF", width, height, data, bits=bits, white_is_zero=262 in tags and tags[262][2] == 0)
 

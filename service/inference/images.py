@@ -8,7 +8,9 @@ JPEG inverted when Adobe's marker says so. Colour profiles are ignored: every pi
 
 import ctypes
 import hashlib
+import math
 import warnings
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
@@ -55,6 +57,8 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+STRIP_PIXELS = 1_000_000
+"""Pixels of 32 bits are scaled so many at a time (or a row): whole copies of 50 megapixels would be 200 MB each."""
 RESIZE_RATIO = 256 / 224
 """The imagenet profile: shorter side to 256, then the middle 224, as torchvision's reference transforms do."""
 
@@ -91,10 +95,20 @@ class Picture:
     height: int
 
 
-def read(data: bytes, limits: Limits, profile: Profile, spec: InputSpec) -> tuple[NDArray[np.float32], ImageInfo]:
-    """decode and to_input in one call, for a pool thread, with the hash of the bytes. Raises as decode does."""
+def check(data: bytes, limits: Limits) -> str:
+    """The format of a picture that decode would begin to read, by its header alone. Raises as decode does."""
+    return _header(data, limits).format
+
+
+def read(
+    data: bytes, limits: Limits, profile: Profile, spec: InputSpec, *, sha256: str | None = None
+) -> tuple[NDArray[np.float32], ImageInfo]:
+    """decode and to_input in one call, for a pool thread. Raises as decode does.
+
+    `sha256` of the data, in hex, is computed here unless the caller knows it.
+    """
     picture = decode(data, limits)
-    info = ImageInfo(hashlib.sha256(data).hexdigest(), picture.width, picture.height, picture.format)
+    info = ImageInfo(sha256 or hashlib.sha256(data).hexdigest(), picture.width, picture.height, picture.format)
     return to_input(picture, profile, spec), info
 
 
@@ -104,12 +118,7 @@ def decode(data: bytes, limits: Limits) -> Picture:
     Raises ImageTooLarge, ImageTypeUnsupported, ImageTooManyPixels (all before any pixel is allocated) or
     ImageCorrupt (broken or truncated), and nothing else.
     """
-    if len(data) > limits.max_bytes:
-        raise ImageTooLarge(
-            f"The picture has {len(data):,} bytes; the limit is {limits.max_bytes:,}. "
-            "Save it smaller, or raise GLIMT_MAX_IMAGE_BYTES."
-        )
-    header = read_header(data, limits.max_pixels)
+    header = _header(data, limits)
     try:
         pixels = _pixels(header, limits.max_pixels)
     except ImageError:
@@ -132,6 +141,15 @@ def to_input(picture: Picture, profile: Profile, spec: InputSpec) -> NDArray[np.
         box = _crop_box(picture.width, picture.height, size)
         small = picture.pixels.resize((size, size), Image.Resampling.BILINEAR, box=box)
     return _normalised(small, spec)
+
+
+def _header(data: bytes, limits: Limits) -> Header:
+    if len(data) > limits.max_bytes:
+        raise ImageTooLarge(
+            f"The picture has {len(data):,} bytes; the limit is {limits.max_bytes:,}. "
+            "Save it smaller, or raise GLIMT_MAX_IMAGE_BYTES."
+        )
+    return read_header(data, limits.max_pixels)
 
 
 def _crop_box(width: int, height: int, size: int) -> tuple[float, float, float, float]:
@@ -201,15 +219,37 @@ def _from_16_bits(image: Image.Image, header: Header) -> Image.Image:
 
 
 def _from_numbers(image: Image.Image, white_is_zero: bool) -> Image.Image:
-    """Scale 32-bit whole numbers or floats by the rule in the module's docstring."""
-    values = np.array(image, dtype=np.float32)
-    finite = values[np.isfinite(values)]
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-    if low >= 0:
-        tops = (255.0, 65_535.0) if image.mode == "I" else (1.0, 255.0, 65_535.0)
-        low, high = next(((0.0, top) for top in tops if high <= top), (low, high))
-    with np.errstate(all="ignore"):
-        values = (values - low) * (255 / (high - low) if high > low else 0)
-    np.nan_to_num(values, copy=False, nan=0, posinf=255, neginf=0)
-    grey = np.rint(np.clip(values, 0, 255, out=values)).astype(np.uint8)
-    return Image.fromarray(255 - grey if white_is_zero else grey).convert("RGB")
+    """Scale 32-bit whole numbers or floats by the rule in the module's docstring. Closes `image`, to free its memory."""
+    low, high = _range(image)
+    factor = 255 / (high - low) if high > low else 0.0
+    grey = Image.new("L", image.size)
+    for top, values in _strips(image):
+        with np.errstate(all="ignore"):
+            values -= low
+            values *= factor
+        np.nan_to_num(values, copy=False, nan=0, posinf=255, neginf=0)
+        strip = np.rint(np.clip(values, 0, 255, out=values), out=values).astype(np.uint8)
+        grey.paste(Image.fromarray(255 - strip if white_is_zero else strip), (0, top))
+    image.close()
+    return grey.convert("RGB")
+
+
+def _range(image: Image.Image) -> tuple[float, float]:
+    """The values to be shown as black and as white."""
+    low, high = math.inf, -math.inf
+    for _, values in _strips(image):
+        finite = values if np.isfinite(values).all() else values[np.isfinite(values)]
+        if finite.size:
+            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
+    if low < 0:
+        return low, high
+    tops = (255.0, 65_535.0) if image.mode == "I" else (1.0, 255.0, 65_535.0)
+    return next(((0.0, top) for top in tops if high <= top), (low, high))
+
+
+def _strips(image: Image.Image) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Rows from the top down, a few at a time: the number of the first, and a copy of their values."""
+    rows = max(1, STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        yield top, np.array(strip, dtype=np.float32)

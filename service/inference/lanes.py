@@ -1,6 +1,7 @@
 """The jobs that wait for a batch, in their lanes: who goes next. Pure bookkeeping; the batcher owns the time."""
 
 import asyncio
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
@@ -51,36 +52,51 @@ class Lanes(Generic[Item, Result]):
         self._interactive.pop(job, None)
         self._bulk.pop(job, None)
 
-    def take(self, count: int, now: float) -> list[Job[Item, Result]]:
-        """Up to `count` jobs that are still wanted, out of the lanes."""
+    def take(self, count: int, now: float, item_s: float) -> tuple[list[Job[Item, Result]], list[Job[Item, Result]]]:
+        """The next batch, up to `count` jobs that are still wanted, and the jobs that overload has made not worth
+        computing, all out of the lanes. `item_s` is what one job takes to compute."""
+        newest_first = self.overload.stands(len(self._interactive) * item_s)
+        refused = self._pop_too_old(now) if newest_first else []
+        done_at = now + count * item_s
         bulk_turn = self._bulk_passed_over >= BULK_TURN
-        batch = _pop(self._bulk, max(1, count // 4) if bulk_turn else 0, now)
-        urgent = _pop(self._interactive, count - len(batch), now, newest_first=self.overload.standing)
+        batch = _pop(self._bulk, max(1, count // 4) if bulk_turn else 0, now, done_at)
+        urgent = _pop(self._interactive, count - len(batch), now, done_at, newest_first=newest_first)
         batch += urgent
-        batch += _pop(self._bulk, count - len(batch), now)
+        batch += _pop(self._bulk, count - len(batch), now, done_at)
         passed_over = self._bulk and len(batch) == len(urgent)
         self._bulk_passed_over = self._bulk_passed_over + 1 if passed_over else 0
         if urgent:
-            self.overload.note(now, now - max(job.arrived for job in urgent), len(self._interactive))
-        return batch
+            self.overload.note(now, now - max(job.arrived for job in urgent))
+        return batch, refused
 
-    def take_too_old(self, now: float) -> list[Job[Item, Result]]:
-        """The interactive jobs that overload has made not worth computing, out of the lane."""
-        old = [job for job in self._interactive if self.overload.too_old(now - job.arrived)]
+    def _pop_too_old(self, now: float) -> list[Job[Item, Result]]:
+        """A job without a deadline has said that it will wait, and stays."""
+        old = [job for job in self._interactive if job.deadline < math.inf and self.overload.too_old(now - job.arrived)]
         for job in old:
             del self._interactive[job]
         return old
 
 
 def _pop(
-    lane: dict[Job[Item, Result], None], count: int, now: float, *, newest_first: bool = False
+    lane: dict[Job[Item, Result], None], count: int, now: float, done_at: float, *, newest_first: bool = False
 ) -> list[Job[Item, Result]]:
-    """Take `count` jobs off the lane. Those nobody waits for any more fall out; their `submit` ends by itself."""
+    """Take `count` jobs off the lane. Those nobody waits for any more fall out; their `submit` ends by itself.
+
+    One whose deadline comes before a full batch is done goes only when there is room: its answer may be too late.
+    """
     taken: list[Job[Item, Result]] = []
+    hopeless: list[Job[Item, Result]] = []
     for job in list(reversed(lane) if newest_first else lane):
         if len(taken) == count:
             break
-        del lane[job]
-        if not job.future.done() and job.deadline > now:
+        if job.future.done() or job.deadline <= now:
+            del lane[job]
+        elif job.deadline < done_at:
+            hopeless.append(job)
+        else:
+            del lane[job]
             taken.append(job)
+    for job in hopeless[: count - len(taken)]:
+        del lane[job]
+        taken.append(job)
     return taken

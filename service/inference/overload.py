@@ -19,11 +19,16 @@ class Overload:
     standing: bool = field(default=False, init=False)
     _above_since: float | None = field(default=None, init=False)
 
-    def note(self, now: float, shortest_wait_s: float, left_waiting: int) -> None:
-        """Tell it of a batch: when it left, the shortest wait in it, and how many stayed behind."""
-        if left_waiting == 0:
+    def stands(self, backlog_s: float) -> bool:
+        """Ask before a batch: whether the newest go first and the too old are refused. `backlog_s` is how long all
+        that waits would take to compute: when arrival order serves it in time, arrival order returns."""
+        if backlog_s < self.target_s:
             self.standing, self._above_since = False, None
-        elif shortest_wait_s < self.target_s:
+        return self.standing
+
+    def note(self, now: float, shortest_wait_s: float) -> None:
+        """Tell of a batch: when it left and the shortest wait in it."""
+        if shortest_wait_s < self.target_s:
             self._above_since = None
         elif self._above_since is None:
             self._above_since = now
@@ -31,5 +36,5 @@ class Overload:
             self.standing = True
 
     def too_old(self, waited_s: float) -> bool:
-        """Whether a job that has waited so long is refused rather than served."""
-        return self.standing and waited_s > self.target_s
+        """Whether, in a standing queue, a job that has waited so long is refused rather than served."""
+        return waited_s > self.target_s

@@ -17,6 +17,8 @@ from service.inference.predictions import ModelInfo
 T = TypeVar("T")
 Status = Literal["loading", "ready", "failed", "closed"]
 
+CLOSE_S = 2.0  # an engine that hangs must not hold up the end of the process
+
 log = logging.getLogger(__name__)
 
 
@@ -49,11 +51,15 @@ class Worker:
         self._loading = asyncio.create_task(self._load(), name="load the engine")
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, *exc_info: object) -> None:
         self.status = "closed"
-        await asyncio.gather(self.loaded(), return_exceptions=True)
-        await self._in_thread(self._engine.close)
-        self._thread.shutdown(wait=False)
+        closing = asyncio.ensure_future(self._in_thread(self._engine.close))
+        done, _ = await asyncio.wait([closing], timeout=CLOSE_S)
+        if not done:
+            log.error("the engine does not come back; its thread is left behind")
+        if self._loading is not None:
+            self._loading.cancel()
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def loaded(self) -> None:
         """Return when the engine is loaded and warm. Raises StartError when its files cannot be used."""
@@ -89,7 +95,7 @@ class Worker:
         if not np.isfinite(scores).all():
             raise ValueError("the engine returned NaN or infinity")
         infer_ms = (time.perf_counter() - started) * 1000
-        return [Scored(row, self.model, infer_ms) for row in scores]
+        return [Scored(row.copy(), self.model, infer_ms) for row in scores]  # a view would keep the whole batch
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call)

@@ -141,6 +141,39 @@ async def test_client_that_leaves_its_stream_ends_it(tmp_path: Path) -> None:
     assert sum(map(len, engine.batches)) == 1
 
 
+async def test_leaver_whose_window_is_full_is_noticed(tmp_path: Path) -> None:
+    """T2: a stream that is not read on because its window is full must still see its client leave; once it went on
+    to submit what it had read ahead."""
+    engine = GatedEngine(open_gate=False)
+    app = make_app(tmp_path, engine, max_batch=1, max_images_per_request=4)
+    async with under_uvicorn(app) as port:
+        stats = app.house.classifier.stats
+        async with Client(port) as leaver:
+            await leaver.begin_stream()
+            await leaver.send(b"".join(part(f"{red}.png", png(red)) for red in range(12)))
+            await until(lambda: (stats().running, stats().pending) == (1, 3))
+            leaver.writer.transport.abort()
+        await until(lambda: stats().pending == 0)
+        engine.gate.set()
+        await until(lambda: stats().running == 0)
+        assert stats().totals["submitted"] == 4
+    assert sum(map(len, engine.batches)) == 1
+
+
+async def test_drain_answers_who_was_admitted_and_still_uploads(tmp_path: Path) -> None:
+    """T12: admitted before the drain is answered, also when the upload ends after it began."""
+    app = make_app(tmp_path)
+    async with under_uvicorn(app) as port, Client(port) as client:
+        body = png(1)
+        head = f"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+        client.writer.write(head.encode() + body[:20])
+        await until(lambda: app.house.classifier.admitted == 1)
+        app.house.drain()
+        await until(lambda: app.house.classifier.status == "draining")
+        client.writer.write(body[20:])
+        assert await client.head() == 200
+
+
 async def test_drain_answers_what_was_accepted(tmp_path: Path) -> None:
     """T12: on SIGTERM's drain readiness is 503, new pictures are refused, accepted ones and streams are answered."""
     engine = GatedEngine(open_gate=False)

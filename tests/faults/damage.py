@@ -129,11 +129,31 @@ def segments(jpeg: bytes) -> tuple[bytes, bytes]:
     return jpeg[:at], jpeg[at:]
 
 
+def jpeg_of_size(jpeg: bytes, width: int, height: int) -> bytes:
+    """The same JPEG, which says that it has this size."""
+    head, tail = segments(jpeg)
+    return head + tail[:5] + struct.pack(">HH", height, width) + tail[9:]
+
+
+def jpeg_scans(jpeg: bytes, more: int, between: bytes = b"") -> bytes:
+    """A JPEG with `more` scans of its first component in front of its own: a dozen bytes each, data there is none."""
+    at = jpeg.index(b"\xff\xda")
+    last = 0 if b"\xff\xc2" in jpeg else 63
+    scan = b"\xff\xda\0\x08\x01\x01\0\0" + bytes([last]) + b"\0\0\0"
+    return jpeg[:at] + scan + between + scan * (more - 1) + jpeg[at:]
+
+
+def tiff_of_jpeg(jpeg: bytes) -> bytes:
+    """A TIFF of one strip, which is this grey JPEG."""
+    width, height = SIZE
+    tags = {256: width, 257: height, 258: 8, 259: 7, 262: 1, 273: 122, 277: 1, 278: height, 279: len(jpeg)}
+    return tiff(tags, jpeg)
+
+
 @cache
 def pixel_bombs() -> dict[str, bytes]:
     """Small files that claim more pixels than anybody has memory for."""
     rows = b"\0" * 100_000
-    head, tail = segments(samples()["jpeg"])
     gif = samples()["gif"]
     frame = gif.index(b",\0\0\0\0")
     strips = {256: 1, 257: 1, 258: 8, 259: 1, 262: 1, 273: 8, 277: 1, 278: 1, 279: 1}
@@ -142,7 +162,7 @@ def pixel_bombs() -> dict[str, bytes]:
         "png": png(300_000, 300_000, rows=rows),
         "png header alone": png(300_000, 300_000)[:40],
         "apng": png(300_000, 300_000, more=chunk(b"acTL", struct.pack(">II", 2, 0))),
-        "jpeg": head + tail[:5] + b"\xff\xff\xff\xff" + tail[9:],
+        "jpeg": jpeg_of_size(samples()["jpeg"], 65_535, 65_535),
         "gif screen": gif[:6] + b"\xff\xff\xff\xff" + gif[10:],
         "gif frame": gif[: frame + 5] + b"\xff\xff\xff\xff" + gif[frame + 9 :],
         "webp canvas": b"RIFF" + struct.pack("<I", len(vp8x) + 4) + b"WEBP" + vp8x,
@@ -159,8 +179,6 @@ def work_bombs() -> dict[str, bytes]:
     """Small or middling files with few pixels that cost a careless decoder seconds, or gigabytes."""
     deflated = zlib.compress(b"A" * 100_000_000, 9)
     head, tail = segments(samples()["jpeg"])
-    scans_head, scans = segments(samples()["jpeg-progressive"])
-    scan = scans.index(b"\xff\xda")
     strips: dict[int, int | tuple[int, int]] = {256: 1, 257: 1, 258: 8, 259: 1, 262: 1, 278: 1, 279: 1}
     strips[273] = (2_000_000, 150)
     return {
@@ -170,7 +188,11 @@ def work_bombs() -> dict[str, bytes]:
         "png many texts": png(1, 1, more=chunk(b"zTXt", b"k\0\0" + zlib.compress(b"A" * 900_000)) * 999, rows=b"\0\0"),
         "png chunks": png(1, 1, more=chunk(b"tEXt", b"k\0") * 300_000, rows=b"\0\0"),
         "jpeg segments": head + b"\xff\xfe\0\2" * 1_000_000 + tail,
-        "jpeg scans": scans_head + scans[:scan] + scans[scan : scan + 10] * 1_000 + scans[scan:],
+        "jpeg scans": jpeg_scans(samples()["jpeg-progressive"], 1_000),
+        "jpeg scans, sequential": jpeg_scans(samples()["jpeg"], 1_000),
+        "jpeg scans, few but large": jpeg_of_size(jpeg_scans(samples()["jpeg"], 20), 7_000, 7_000),
+        "jpeg scans behind an end in a comment": jpeg_scans(samples()["jpeg"], 1_000, b"\xff\xfe\0\x04\xff\xd9"),
+        "jpeg scans behind restarts and filling": jpeg_scans(samples()["jpeg"], 1_000, b"\xff\xd0\xff\0\xff\xff"),
         "tiff strips": tiff(strips, b"\0" * 8_000_000),
         "gif comments": b"GIF89a\1\0\1\0\0\0\0!\xfe" + b"\1A" * 5_000_000 + b"\0;",
     }

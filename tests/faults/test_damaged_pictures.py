@@ -14,7 +14,7 @@ from service.errors import ImageCorrupt, ImageError, ImageTooManyPixels, ImageTy
 from service.inference.headers import orientation
 from service.inference.images import Limits, decode, read
 from service.inference.predictions import InputSpec
-from tests.faults.damage import damaged, pixel_bombs, rle_bmp, samples, work_bombs
+from tests.faults.damage import damaged, encode, pixel_bombs, rle_bmp, samples, scene, tiff_of_jpeg, work_bombs
 
 # What images.py sets for the process on import, pytest takes back for each test.
 pytestmark = pytest.mark.filterwarnings(r"ignore:::PIL\.")
@@ -119,6 +119,21 @@ def test_work_bomb(name: str) -> None:
     error = refused_or_read(work_bombs()[name])
     assert isinstance(error, ImageCorrupt)
     assert error.__cause__ is None or name == "gif comments"
+
+
+@pytest.mark.parametrize("coding", [b"\xff\xc9", b"\xff\xca", b"\xff\xc3"])
+def test_rare_jpeg(coding: bytes) -> None:
+    """Arithmetic coding, in which a few bytes may be hours of work, and lossless JPEG are not types we take."""
+    with pytest.raises(ImageTypeUnsupported, match="Save it as ordinary JPEG"):
+        decode(samples()["jpeg"].replace(b"\xff\xc0", coding), LIMITS)
+
+
+def test_progressive_jpeg_in_tiff() -> None:
+    """The TIFF decoder takes a hundred scans of any size: a strip that is a progressive JPEG is refused."""
+    grey = scene().convert("L")
+    decode(tiff_of_jpeg(encode(grey, "JPEG")), LIMITS)
+    with pytest.raises(ImageTypeUnsupported, match="progressive JPEG within TIFF"):
+        decode(tiff_of_jpeg(encode(grey, "JPEG", progressive=True)), LIMITS)
 
 
 @pytest.mark.parametrize(("width", "length"), [(70_000, 4), (16, 2_000_000)])

@@ -103,10 +103,10 @@ async def test_a_fault_of_ours_tells_nothing(tmp_path: Path) -> None:
     app = make_app(tmp_path)
     async with in_process(app) as client:
 
-        def break_it(*_: object, **__: object) -> None:
+        def break_it(*_: object, **__: object) -> Any:
             raise ZeroDivisionError("secret")
 
-        app.house.classifier.admit = break_it  # type: ignore[method-assign]
+        app.house.classifier.admission = break_it  # type: ignore[method-assign]
         answer = await client.post("/predict", content=png(1))
     assert answer.status_code == 500
     assert answer.json()["code"] == "internal"

@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from scripts.draw_examples import DRAWINGS
 from service.errors import GlimtError
+from service.http.feedback import FeedbackEndpoints
 from service.http.middleware import RequestLog
 from service.http.pages import EXAMPLES, MAX_PICTURES, Pages, make_templates, receipt
 from service.http.problems import Problems
@@ -70,7 +71,8 @@ async def make_world(
     await worker.loaded()
     classifier = await stack.enter_async_context(Classifier(worker, CLASSES, InputSpec(8, "unit"), settings))
     feedback, templates = FeedbackStore(database), make_templates(WEB)
-    pages = Pages(classifier, feedback, pictures, templates, settings, notice, WEB)
+    notes = FeedbackEndpoints(feedback, pictures, keep_images)
+    pages = Pages(classifier, feedback, notes, pictures, templates, settings, notice, WEB)
     routes = [
         Route("/", pages.index, methods=["GET"]),
         Route("/", pages.classify, methods=["POST"]),

@@ -49,6 +49,12 @@ async def until_queued(classifier: Classifier, pending: int = 0, running: int = 
             await asyncio.sleep(0.001)
 
 
+async def until_closed(classifier: Classifier) -> None:
+    async with asyncio.timeout(10):
+        while classifier.stats().alive:  # noqa: ASYNC110 (a task of its own)
+            await asyncio.sleep(0.001)
+
+
 def start(classifier: Classifier, data: bytes, **options: Any) -> asyncio.Task[Prediction]:
     return asyncio.create_task(classifier.classify(data, **options))
 
@@ -114,6 +120,7 @@ async def test_identical_pictures_in_flight_are_computed_once() -> None:
         predictions = await asyncio.gather(*tasks)
     assert [len(batch) for batch in engine.batches] == [1]
     assert [prediction.receipt.cached for prediction in predictions] == [False] + [True] * 9
+    assert [prediction.receipt.batch_size for prediction in predictions] == [1] + [0] * 9
 
 
 async def test_a_leaver_does_not_take_the_others_down() -> None:
@@ -184,6 +191,8 @@ async def test_full_queue_refuses_before_decoding() -> None:
         await until_queued(classifier, running=1, pending=1)
         with pytest.raises(QueueFull):
             await classifier.classify(b"not even a picture")
+        with pytest.raises(QueueFull), classifier.admission():
+            pass
         patient = start(classifier, png(3), patient=True)
         await asyncio.sleep(0)
         assert not patient.done()
@@ -196,8 +205,8 @@ async def test_not_ready_while_loading() -> None:
     engine = GatedEngine()
     worker = Worker(engine, MODEL, classes=10, batch_sizes=[1])
     async with worker, Classifier(worker, CLASSES, SPEC, Settings()) as classifier:
-        with pytest.raises(NotReady, match="loading"):
-            await classifier.classify(png(1))
+        with pytest.raises(NotReady, match="loading"), classifier.admission():
+            pass
         await worker.loaded()
         assert (await classifier.classify(png(1))).labels
 
@@ -205,14 +214,72 @@ async def test_not_ready_while_loading() -> None:
 async def test_draining_refuses_what_is_new_and_answers_the_rest() -> None:
     """What was accepted before the drain is answered."""
     engine = GatedEngine(open_gate=False)
-    async with classifying(engine) as classifier:
-        accepted = start(classifier, png(1))
-        await until_queued(classifier, running=1)
-        classifier.drain()
-        with pytest.raises(Draining):
-            await classifier.classify(png(2))
+    async with classifying(engine, grace_s=20) as classifier:
+        with classifier.admission():
+            accepted = start(classifier, png(1))
+            await until_queued(classifier, running=1)
+            classifier.drain()
+            with pytest.raises(Draining), classifier.admission():
+                pass
+            engine.gate.set()
+            assert (await accepted).labels
+            assert (await classifier.classify(png(2))).labels  # admitted before, so answered
+        await until_closed(classifier)
+
+
+async def test_drain_tells_the_rest_before_the_grace_time_ends() -> None:
+    """An engine that does not come back: who was admitted hears Draining, not a cut connection."""
+    engine = GatedEngine(open_gate=False)
+    async with classifying(engine, grace_s=1.05) as classifier:
+        with classifier.admission():
+            accepted = start(classifier, png(1))
+            await until_queued(classifier, running=1)
+            classifier.drain()
+            with pytest.raises(Draining):
+                await accepted
         engine.gate.set()
-        assert (await accepted).labels
+
+
+async def test_uploads_hold_places() -> None:
+    """Admitted and not yet here counts as well: the bound is on everybody who is on the way."""
+    async with classifying(GatedEngine(), max_pending=2) as classifier:
+        with classifier.admission(), classifier.admission():
+            with pytest.raises(QueueFull), classifier.admission():
+                pass
+            with classifier.admission(patient=True):
+                pass
+        with classifier.admission():
+            pass
+
+
+async def test_ends_are_counted_by_what_they_were() -> None:
+    """A deadline that passes in the queue is `expired`, a leaver `cancelled`; once they were mixed up."""
+    engine = GatedEngine(open_gate=False)
+    async with classifying(engine, cache_entries=0, max_batch=1) as classifier:
+        blocker = start(classifier, png(1))
+        await until_queued(classifier, running=1)
+        hurried = [start(classifier, png(red), deadline_ms=40) for red in range(2, 7)]
+        leaver = start(classifier, png(9))
+        await until_queued(classifier, running=1, pending=6)
+        leaver.cancel()
+        ends = await asyncio.gather(*hurried, leaver, return_exceptions=True)
+        assert [type(end) for end in ends] == [DeadlineExceeded] * 5 + [asyncio.CancelledError]
+        assert "40 ms" in str(ends[0])
+        engine.gate.set()
+        await blocker
+        assert classifier.stats().totals == {"submitted": 7, "completed": 1, "expired": 5, "cancelled": 1}
+
+
+async def test_a_patient_caller_has_no_deadline_but_its_own() -> None:
+    """A stream's picture may wait longer than the server's deadline, unless it asked for one."""
+    engine = GatedEngine(open_gate=False)
+    async with classifying(engine, deadline_ms=30) as classifier:
+        patient = start(classifier, png(1), patient=True)
+        impatient = start(classifier, png(2), patient=True, deadline_ms=60)
+        with pytest.raises(DeadlineExceeded):
+            await impatient
+        engine.gate.set()
+        assert (await patient).labels
 
 
 async def test_receipts_are_observed() -> None:

@@ -16,9 +16,10 @@ import pytest
 
 from service.errors import ImageCorrupt, ImageTooLarge, ImageTooManyPixels, ImageTypeUnsupported
 from service.inference import images
-from service.inference.images import Limits, decode, read, to_input
+from service.inference.headers import read_header
+from service.inference.images import Limits, check, decode, read, to_input
 from service.inference.predictions import ImageInfo
-from tests.faults.damage import chunk, encode, png, samples, segments, tiff
+from tests.faults.damage import chunk, encode, jpeg_of_size, jpeg_scans, png, samples, segments, tiff
 from tests.inference.scene import LIMITS, RAW, RGB, pixels
 
 # What images.py sets for the process on import, pytest takes back for each test.
@@ -138,6 +139,50 @@ def test_read_says_what_it_read() -> None:
     tensor, info = read(data, LIMITS, "imagenet", RAW)
     assert info == ImageInfo(hashlib.sha256(data).hexdigest(), 36, 48, "JPEG")
     assert np.array_equal(tensor, to_input(decode(data, LIMITS), "imagenet", RAW))
+
+
+def test_a_known_hash_is_taken() -> None:
+    """read does not compute the hash again that its caller gives."""
+    assert read(samples()["jpeg"], LIMITS, "imagenet", RAW, sha256="known")[1].sha256 == "known"
+
+
+@pytest.mark.parametrize("name", samples())
+def test_check_decodes_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """check knows the format of every sample without a decoder."""
+    expected = decode(samples()[name], LIMITS).format
+    monkeypatch.setattr(images, "DECODERS", {})
+    assert check(samples()[name], LIMITS) == expected
+
+
+def test_check_refuses_as_decode_does() -> None:
+    """check refuses other types, too many bytes, too many pixels and broken headers by their own errors."""
+    good = samples()["jpeg"]
+    for data, limits, error in (
+        (b"<svg/>", LIMITS, ImageTypeUnsupported),
+        (good, Limits(10, 100_000), ImageTooLarge),
+        (good, Limits(100_000, 10), ImageTooManyPixels),
+        (good[:100], LIMITS, ImageCorrupt),
+    ):
+        with pytest.raises(error):
+            check(data, limits)
+
+
+@pytest.mark.parametrize("name", ["jpeg", "jpeg-progressive", "jpeg-cmyk"])
+def test_ordinary_scans_pass_at_any_size(name: str) -> None:
+    """The scans that encoders write are few enough at the highest number of pixels."""
+    assert check(jpeg_of_size(samples()[name], 8_000, 6_250), LIMITS) == "JPEG"
+
+
+def test_many_scans_of_a_small_jpeg() -> None:
+    """A small picture may have 99 scans more than its own, and they change nothing."""
+    assert np.array_equal(pixels(jpeg_scans(samples()["jpeg-progressive"], 80)), pixels(samples()["jpeg-progressive"]))
+
+
+def test_nothing_behind_a_jpeg_counts() -> None:
+    """What looks like scans behind the end of a JPEG (a film, say) is neither counted nor kept, restarts are kept."""
+    good = encode(RGB, "JPEG", progressive=True, restart_marker_blocks=1)
+    assert read_header(good + b"\xff\xda" * 1_000, LIMITS.max_pixels).data == read_header(good, LIMITS.max_pixels).data
+    assert read_header(good, LIMITS.max_pixels).data == good
 
 
 def test_threads() -> None:

@@ -1,6 +1,7 @@
 """Who goes next, without any loop."""
 
 import asyncio
+import math
 from collections.abc import Iterator
 
 import pytest
@@ -27,8 +28,8 @@ def test_the_shortest_wait_of_a_batch_judges_the_queue(loop: asyncio.AbstractEve
     """A batch in which somebody waited only shortly shows a good queue, however long its head waited."""
     lanes = Lanes[int, int](Overload(target_s=3, interval_s=1))
     fill(lanes, loop, INTERACTIVE, 0, 9.9, 5, 11.9, 12)
-    lanes.take(2, now=10)
-    lanes.take(2, now=12)
+    lanes.take(2, now=10, item_s=9)
+    lanes.take(2, now=12, item_s=9)
     assert not lanes.overload.standing
 
 
@@ -37,9 +38,31 @@ def test_bulk_does_not_count_as_overload(loop: asyncio.AbstractEventLoop) -> Non
     lanes = Lanes[int, int](Overload(target_s=3, interval_s=1))
     fill(lanes, loop, BULK, *[0] * 10)
     for now in (10, 20, 30):
-        lanes.take(2, now)
+        _, refused = lanes.take(2, now, item_s=9)
+        assert refused == []
     assert not lanes.overload.standing
-    assert lanes.take_too_old(40) == []
+
+
+def test_a_hopeless_job_leaves_its_place_to_one_that_can_make_it(loop: asyncio.AbstractEventLoop) -> None:
+    """A full batch takes 4 s: the job whose deadline is in 1 s waits for a batch that has room for it."""
+    lanes = Lanes[int, int](Overload())
+    late, *others = fill(lanes, loop, INTERACTIVE, 0, 0, 0, 0, 0)
+    late.deadline = 11
+    batch, _ = lanes.take(4, now=10, item_s=1)
+    assert batch == others
+    assert lanes.take(4, now=10, item_s=1)[0] == [late]
+
+
+def test_who_set_no_deadline_is_not_refused(loop: asyncio.AbstractEventLoop) -> None:
+    """Overload refuses those whose answer would come too late, not those who said that they will wait."""
+    lanes = Lanes[int, int](Overload(target_s=3, interval_s=1))
+    patient = fill(lanes, loop, INTERACTIVE, *[0] * 9)[4]
+    patient.deadline = math.inf
+    lanes.take(1, now=10, item_s=9)
+    lanes.take(1, now=20, item_s=9)
+    batch, refused = lanes.take(1, now=30, item_s=9)
+    assert len(refused) == 6
+    assert batch == [patient]
 
 
 def test_discard_forgets_a_job_of_either_lane(loop: asyncio.AbstractEventLoop) -> None:

@@ -10,7 +10,7 @@ import pytest
 from service.errors import ModelUnavailable
 from service.inference.engines.engine import Pixels, Scores
 from service.inference.predictions import ModelInfo
-from service.inference.worker import Worker
+from service.inference.worker import CLOSE_S, Worker
 from tests.fakes import GatedEngine
 
 MODEL = ModelInfo("fake", "1", "gated", "none")
@@ -85,6 +85,20 @@ async def test_bad_results_are_a_failed_run(bad: Callable[[Scores], Scores]) -> 
         await running.loaded()
         with pytest.raises(ValueError, match="the engine returned"):
             await running.run(PICTURES)
+
+
+async def test_an_engine_that_hangs_does_not_hold_up_the_end() -> None:
+    """T9: leaving the worker gives up on a thread that does not come back; once a SIGTERM then never ended."""
+    engine = GatedEngine()
+    async with asyncio.timeout(CLOSE_S + 10):
+        async with worker(engine) as running:
+            await running.loaded()
+            engine.gate.clear()
+            stuck = asyncio.create_task(running.run(PICTURES))
+            await asyncio.sleep(0)
+        assert not engine.closed
+        engine.gate.set()
+        await stuck
 
 
 async def test_failed_load_is_told() -> None:
