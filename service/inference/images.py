@@ -57,8 +57,8 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-STRIP_PIXELS = 1_000_000
-"""Pixels of 32 bits are scaled so many at a time (or a row): whole copies of 50 megapixels would be 200 MB each."""
+TILE_PIXELS = 1_000_000
+"""Pixels of 32 bits are scaled so many at a time: each whole copy of 50 megapixels would be 200 MB."""
 RESIZE_RATIO = 256 / 224
 """The imagenet profile: shorter side to 256, then the middle 224, as torchvision's reference transforms do."""
 
@@ -219,25 +219,24 @@ def _from_16_bits(image: Image.Image, header: Header) -> Image.Image:
 
 
 def _from_numbers(image: Image.Image, white_is_zero: bool) -> Image.Image:
-    """Scale 32-bit whole numbers or floats by the rule in the module's docstring. Closes `image`, to free its memory."""
+    """Scale 32-bit whole numbers or floats by the rule in the module's docstring. Closes `image`, for its memory."""
     low, high = _range(image)
     factor = 255 / (high - low) if high > low else 0.0
-    grey = Image.new("L", image.size)
-    for top, values in _strips(image):
+    grey = np.empty((image.height, image.width), np.uint8)
+    for place, values in _tiles(image):
         with np.errstate(all="ignore"):
             values -= low
             values *= factor
         np.nan_to_num(values, copy=False, nan=0, posinf=255, neginf=0)
-        strip = np.rint(np.clip(values, 0, 255, out=values), out=values).astype(np.uint8)
-        grey.paste(Image.fromarray(255 - strip if white_is_zero else strip), (0, top))
+        grey[place] = np.rint(np.clip(values, 0, 255, out=values), out=values)
     image.close()
-    return grey.convert("RGB")
+    return Image.fromarray(np.invert(grey, out=grey) if white_is_zero else grey).convert("RGB")
 
 
 def _range(image: Image.Image) -> tuple[float, float]:
     """The values to be shown as black and as white."""
     low, high = math.inf, -math.inf
-    for _, values in _strips(image):
+    for _, values in _tiles(image):
         finite = values if np.isfinite(values).all() else values[np.isfinite(values)]
         if finite.size:
             low, high = min(low, float(finite.min())), max(high, float(finite.max()))
@@ -247,9 +246,11 @@ def _range(image: Image.Image) -> tuple[float, float]:
     return next(((0.0, top) for top in tops if high <= top), (low, high))
 
 
-def _strips(image: Image.Image) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Rows from the top down, a few at a time: the number of the first, and a copy of their values."""
-    rows = max(1, STRIP_PIXELS // image.width)
-    for top in range(0, image.height, rows):
-        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
-        yield top, np.array(strip, dtype=np.float32)
+def _tiles(image: Image.Image) -> Iterator[tuple[tuple[slice, slice], NDArray[np.float32]]]:
+    """Whole rows, or parts of one: where they are (down, across), and a copy of the values."""
+    width, height = min(image.width, TILE_PIXELS), max(1, TILE_PIXELS // image.width)
+    for top in range(0, image.height, height):
+        for left in range(0, image.width, width):
+            right, bottom = min(left + width, image.width), min(top + height, image.height)
+            tile = image.crop((left, top, right, bottom))
+            yield (slice(top, bottom), slice(left, right)), np.array(tile, dtype=np.float32)

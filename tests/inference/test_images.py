@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+import re
 import struct
 import subprocess
 import sys
@@ -183,6 +184,24 @@ def test_nothing_behind_a_jpeg_counts() -> None:
     good = encode(RGB, "JPEG", progressive=True, restart_marker_blocks=1)
     assert read_header(good + b"\xff\xda" * 1_000, LIMITS.max_pixels).data == read_header(good, LIMITS.max_pixels).data
     assert read_header(good, LIMITS.max_pixels).data == good
+
+
+def test_filling_of_a_jpeg() -> None:
+    """Fill bytes between markers, and before one in a scan, make no difference and do not reach the decoder."""
+    good = samples()["jpeg-progressive"]
+    filled = re.sub(rb"\xff([\xda\xd0-\xd7\xd9])", lambda marker: b"\xff" * 1_000 + marker[0], good)
+    assert len(filled) > len(good) + 5_000
+    assert len(read_header(filled, LIMITS.max_pixels).data) < len(good) + 100
+    assert np.array_equal(pixels(filled), pixels(good))
+
+
+def test_wide_and_high_floats(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However a picture of 32-bit pixels is cut into tiles for scaling, the outcome is the same."""
+    grey = encode(RGB.convert("F").rotate(10), "TIFF")
+    whole = pixels(grey)
+    for size in (100, 1_000, 10_000):
+        monkeypatch.setattr(images, "TILE_PIXELS", size)
+        assert np.array_equal(pixels(grey), whole)
 
 
 def test_threads() -> None:
