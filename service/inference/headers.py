@@ -121,8 +121,10 @@ def _jpeg(data: bytes, max_pixels: int) -> Header:
         if marker == JPEG_SCAN:
             following = JPEG_MARKER.search(data, position)
             position = following.start() if following else len(data)
-            # The decoder begins such a run anew with each 64 kB it is handed: seconds for 20 MiB.
-            kept.append(JPEG_FILLING.sub(b"\xff", data[start:position]))
+            scan = data[start:position]
+            if b"\xff\xff" in scan:  # the decoder begins such a run anew with each 64 kB: seconds for 20 MiB
+                scan = JPEG_FILLING.sub(b"\xff", scan)
+            kept.append(scan)
         elif marker in JPEG_FRAMES:
             height, width = unpack_from(">xHH", body)
             check_pixels(width, height, max_pixels)

@@ -16,7 +16,7 @@ import numpy as np
 from service.errors import StartError
 from service.inference.engines.engine import Pixels, Scores
 from service.inference.engines.frozen import freeze_once, probe
-from service.inference.engines.tensorflow_c import GraphSession, give_memory_back
+from service.inference.engines.tensorflow_c import GraphSession, forget_pages, give_memory_back
 from service.inference.predictions import InputSpec
 
 TOLERANCE = 1e-4
@@ -54,6 +54,7 @@ class TensorFlowEngine:
                 f"Delete {self._cache} and start again; if it stays, this machine's TensorFlow is at fault."
             )
         del frozen
+        forget_pages()
         give_memory_back()
 
     def warm_up(self, batch_sizes: Sequence[int]) -> None:
