@@ -34,6 +34,7 @@ ROOT = Path(__file__).parents[1]
 SHARED_PHOTOS = ROOT.parent / "shared/data/images"
 REFERENCE_SECONDS = 6.0
 WARM_SECONDS = 4.0
+IDLE_SECONDS = 10.0
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
 REFERENCE = """
@@ -261,6 +262,24 @@ def report(run: Run, references: tuple[float, float], before: dict[str, float], 
     return ratio
 
 
+def measure(
+    options: argparse.Namespace, port: int, pid: int, reference: Reference, ratios: dict[int, list[float]]
+) -> None:
+    """All the runs, printed one by one; fills `ratios`."""
+    pictures = Distinct(photos(options.images))
+    started = cpu_seconds(pid)
+    time.sleep(IDLE_SECONDS)
+    idle = (cpu_seconds(pid) - started) / IDLE_SECONDS
+    print(f"idle: {idle:.2%} of a core; memory when ready {resident_mb(pid)} MB", flush=True)
+    for _ in range(options.rounds):
+        for clients in options.clients:
+            first, before = reference.measure(), metrics(port)
+            run = asyncio.run(closed_loop(port, clients, pictures, options.seconds))
+            after, second = metrics(port), reference.measure()
+            ratios[clients].append(report(run, (first, second), before, after))
+    print(f"memory after the load {resident_mb(pid)} MB")
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
@@ -270,25 +289,14 @@ def main() -> None:
     parser.add_argument("--images", type=Path, default=SHARED_PHOTOS)
     parser.add_argument("serve", nargs="*", help="further options for glimt serve, after --")
     options = parser.parse_args()
-    pictures = Distinct(photos(options.images))
     ratios: dict[int, list[float]] = {clients: [] for clients in options.clients}
     arguments = ["--model", "resnet50", "--weights", "random", "--cache-entries", "0", "--log-level", "warning"]
     with tempfile.TemporaryDirectory() as folder, service([*arguments, *options.serve], Path(folder)) as (pid, port):
         reference = Reference(Path(folder), pid)
-        started = cpu_seconds(pid)
-        time.sleep(10)
-        print(
-            f"idle: {(cpu_seconds(pid) - started) * 10:.2f} % of a core; memory when ready {resident_mb(pid)} MB",
-            flush=True,
-        )
-        for _ in range(options.rounds):
-            for clients in options.clients:
-                first, before = reference.measure(), metrics(port)
-                run = asyncio.run(closed_loop(port, clients, pictures, options.seconds))
-                after, second = metrics(port), reference.measure()
-                ratios[clients].append(report(run, (first, second), before, after))
-        print(f"memory after the load {resident_mb(pid)} MB")
-        reference.close()
+        try:
+            measure(options, port, pid, reference, ratios)
+        finally:
+            reference.close()
     for clients, values in ratios.items():
         shown = [round(value, 3) for value in sorted(values)]
         print(f"{clients:>4} clients  median ratio {statistics.median(values):.3f}  of {shown}")

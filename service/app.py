@@ -11,6 +11,7 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
@@ -67,6 +68,15 @@ class Glimt(Starlette):
 
     def build_middleware_stack(self) -> ASGIApp:
         return RequestLog(SecurityHeaders(super().build_middleware_stack()), self._observe)
+
+
+class FreshFiles(StaticFiles):
+    """Asked for anew each time (an unchanged file is a 304): after an upgrade nobody runs yesterday's script."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
 
 
 class Id(Convertor[int]):
@@ -141,7 +151,7 @@ def create_app(
             Route("/readyz", operations.readyz, methods=["GET"]),
             Route("/health", operations.health, methods=["GET"]),
             Route("/metrics", operations.metrics, methods=["GET"]),
-            Mount("/static", StaticFiles(directory=WEB / "static"), name="static"),
+            Mount("/static", FreshFiles(directory=WEB / "static"), name="static"),
         ],
         exception_handlers={
             GlimtError: problems.on_glimt_error,
