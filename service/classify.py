@@ -11,8 +11,9 @@ from typing import Any
 import httpx2
 import orjson
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
-from rich.table import Table
+from rich.table import Column, Table
 
 from service.app import make_engine, warm_up_sizes
 from service.errors import BadRequest, GlimtError, Unavailable
@@ -39,7 +40,7 @@ async def classify_all(sources: list[str], settings: Settings, *, top: int, ndjs
     """
     urls = [source for source in sources if source.startswith(("http://", "https://"))]
     files = list(pictures([Path(source) for source in sources if source not in urls]))
-    table = Table("picture", "label", "score", "also", box=None, pad_edge=False)
+    rows: dict[Path, tuple[str, str, str]] = {}
     failed = 0
     if len(urls) > 1:
         raise BadRequest(f"One service at a time: {' or '.join(urls)}.")
@@ -53,9 +54,9 @@ async def classify_all(sources: list[str], settings: Settings, *, top: int, ndjs
                 if ndjson:
                     sys.stdout.buffer.write(orjson.dumps({"filename": str(path), **line}) + b"\n")
                 else:
-                    table.add_row(str(path), *row(line))
-    if not ndjson and files:
-        Console().print(table)
+                    rows[path] = row(line)
+    if rows:
+        Console().print(table([(path, *rows[path]) for path in files]))
     if not files:
         errors.print("There is no picture among the arguments.")
     return failed or not files
@@ -70,10 +71,18 @@ def pictures(paths: Iterable[Path]) -> Iterable[Path]:
             yield path
 
 
+def table(rows: list[tuple[Path, str, str, str]]) -> Table:
+    """For people, in the order in which the files were named."""
+    shown = Table(Column("picture", overflow="fold"), "label", "score", "also", box=None, pad_edge=False)
+    for path, *cells in rows:
+        shown.add_row(escape(str(path)), *cells)
+    return shown
+
+
 def row(line: Answer) -> tuple[str, str, str]:
     """The table's cells for one answer."""
     if "error" in line:
-        return f"[red]{line['error']['code']}[/red]", "", line["error"]["detail"]
+        return f"[red]{line['error']['code']}[/red]", "", escape(line["error"]["detail"])
     also = ", ".join(f"{label['label']} {label['score']:.1%}" for label in line["predictions"][1:3])
     return line["prediction"], f"{line['score']:.1%}", also
 
