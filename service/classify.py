@@ -150,6 +150,9 @@ async def by_service(url: str, top: int) -> AsyncIterator[Ask]:
                 ) from error
             except ValueError as error:
                 raise BadRequest(f"What answers at {url} ({reply.status_code}) is not Glimt: no JSON.") from error
+            expected = "predictions" if reply.is_success else "code"
+            if not isinstance(document, dict) or expected not in document:
+                raise BadRequest(f"What answers at {url} ({reply.status_code}) is not Glimt.")
             return document if reply.is_success else {"error": document}
 
         yield ask

@@ -1,10 +1,12 @@
 """The `glimt` command as a person meets it: its words and exit codes."""
 
+import http.server
 import os
 import re
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import orjson
@@ -108,6 +110,29 @@ def test_doctor_says_what_would_be_served_and_why(tmp_path: Path) -> None:
     for name in ("Python", "cores", "engine", "SQLite", "data folder", "would serve"):
         assert f"{name}:" in result.stdout
     assert "serves the demo model" in result.stdout
+
+
+def test_classify_by_what_is_not_glimt(tmp_path: Path) -> None:
+    """Another program at the URL, or none, is said in words for each picture; never a stack trace."""
+
+    class Other(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(404)
+            self.end_headers()
+            self.wfile.write(b'{"detail": "Not Found"}')
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Other) as server:
+        threading.Thread(target=server.serve_forever).start()
+        result = glimt("classify", str(DIGIT), "--ndjson", f"http://127.0.0.1:{server.server_port}", data=tmp_path)
+        server.shutdown()
+    assert "is not Glimt" in result.stdout
+    result = glimt("classify", str(DIGIT), "--ndjson", "http://127.0.0.1:9", data=tmp_path)
+    assert "cannot be reached" in result.stdout
+    assert (result.returncode, result.stderr) == (1, "")
 
 
 @pytest.mark.slow

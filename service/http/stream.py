@@ -73,7 +73,7 @@ class PredictionStream:
         try:
             while True:
                 await asyncio.wait((upcoming, interruption), return_when=asyncio.FIRST_COMPLETED)
-                if not upcoming.done():
+                if self._draining.is_set() or not upcoming.done():
                     return {"done": False, "code": "interrupted", "detail": "The service is shutting down."}
                 if (picture := upcoming.result()) is None:
                     return {"done": True}

@@ -221,7 +221,8 @@ class Batcher(Generic[Item, Result]):
                 self._settle(job, self._queue_full("More pictures arrive than can be computed."))
             try:
                 await self._compute(self._running, released_by)
-                self._observe(Batch(len(self._running), released_by))
+                if self._running:
+                    self._observe(Batch(len(self._running), released_by))
             except Exception as error:
                 log.exception("a batch could not be handled")
                 for job in self._running:

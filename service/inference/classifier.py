@@ -97,6 +97,7 @@ class Classifier:
         )
         self._cache: OrderedDict[Key, _Answer] = OrderedDict()
         self._flights: dict[FlightKey, _Flight] = {}
+        self._patient = 0  # of the admitted: streams, which wait for room and take none before
         self.admitted = 0  # callers between their admission and their answer
         self._nobody_admitted = asyncio.Event()
         self._nobody_admitted.set()
@@ -140,8 +141,9 @@ class Classifier:
 
     async def _finish(self) -> None:
         """Close the batcher when nobody is admitted any more, or so early that the rest still hears of it."""
+        grace_s = self._settings.grace_s
         with suppress(TimeoutError):
-            async with asyncio.timeout(max(0.0, self._settings.grace_s - LAST_WORDS_S)):
+            async with asyncio.timeout(grace_s - min(LAST_WORDS_S, grace_s / 4)):
                 await self._nobody_admitted.wait()
         await self._batcher.aclose()
 
@@ -154,13 +156,15 @@ class Classifier:
         """
         self._refuse_unless_ready()
         if not patient:
-            self._batcher.refuse_if_full(self.admitted)
+            self._batcher.refuse_if_full(self.admitted - self._patient)
         self.admitted += 1
+        self._patient += patient
         self._nobody_admitted.clear()
         try:
             yield
         finally:
             self.admitted -= 1
+            self._patient -= patient
             if not self.admitted:
                 self._nobody_admitted.set()
 

@@ -80,7 +80,8 @@ class Worker:
             await self._in_thread(self._engine.load)
             await self._in_thread(lambda: self._engine.warm_up(self._batch_sizes))
         except BaseException:
-            self.status = "failed"
+            if self.status == "loading":
+                self.status = "failed"
             raise
         if self.status == "loading":
             self.status = "ready"

@@ -160,6 +160,27 @@ async def test_leaver_whose_window_is_full_is_noticed(tmp_path: Path) -> None:
     assert sum(map(len, engine.batches)) == 1
 
 
+async def test_drain_interrupts_a_busy_stream(tmp_path: Path) -> None:
+    """T12: a stream whose next picture is always there already is interrupted too; once it was answered to its end."""
+    engine = GatedEngine(open_gate=False)
+    app = make_app(tmp_path, engine, max_batch=1, max_images_per_request=4)
+    async with under_uvicorn(app) as port, Client(port) as client:
+        stats = app.house.classifier.stats
+        await client.begin_stream()
+        await client.send(b"".join(part(f"{red}.png", png(red)) for red in range(20)))
+        await client.end()
+        await until(lambda: (stats().running, stats().pending) == (1, 3))
+        app.house.drain()
+        await until(lambda: app.house.classifier.status == "draining")
+        engine.gate.set()
+        assert await client.head() == 200
+        lines = [await client.line()]
+        while "done" not in lines[-1]:
+            lines.append(await client.line())
+    assert lines[-1]["code"] == "interrupted"
+    assert lines[-1]["ok"] == len(lines) - 1 <= 6
+
+
 async def test_drain_answers_who_was_admitted_and_still_uploads(tmp_path: Path) -> None:
     """T12: admitted before the drain is answered, also when the upload ends after it began."""
     app = make_app(tmp_path)

@@ -414,6 +414,16 @@ async def test_a_faulty_observer_does_not_stop_the_loop() -> None:
 
 
 @warped
+async def test_a_batch_that_nobody_wants_any_more_is_not_observed() -> None:
+    """When all that was taken has expired there was no batch."""
+    sizes: list[int] = []
+    runner = Runner(run_s=5)
+    async with numbers(runner, max_batch=1, observe=lambda batch: sizes.append(batch.size)) as batcher:
+        await asyncio.gather(*send(batcher, 1), *send(batcher, 2, deadline=5.0), return_exceptions=True)
+    assert sizes == [1]
+
+
+@warped
 async def test_a_dead_worker_releases_everyone() -> None:
     """If the worker task dies all the same, nobody waits for ever, and it shows in `alive`."""
 

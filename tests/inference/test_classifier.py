@@ -248,8 +248,21 @@ async def test_uploads_hold_places() -> None:
                 pass
             with classifier.admission(patient=True):
                 pass
+        with classifier.admission(patient=True), classifier.admission(patient=True), classifier.admission():
+            pass  # idle streams take no places
+
+
+async def test_a_short_grace_is_still_a_grace() -> None:
+    """With less than a second to end in, most of it is for answers; once all of it went to the last words."""
+    engine = GatedEngine(open_gate=False)
+    async with classifying(engine, grace_s=0.8) as classifier:
         with classifier.admission():
-            pass
+            accepted = start(classifier, png(1))
+            await until_queued(classifier, running=1)
+            classifier.drain()
+            await asyncio.sleep(0)
+            engine.gate.set()
+            assert (await accepted).labels
 
 
 async def test_ends_are_counted_by_what_they_were() -> None:
