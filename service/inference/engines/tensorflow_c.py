@@ -170,7 +170,7 @@ MADV_DONTNEED = 4  # linux/mman.h
 
 
 def forget_pages() -> None:
-    """Take the library's unchanged pages out of this process: most were read once, to link it (250 MB).
+    """Take the library's unchanged pages out of this process: most were read once, to link it (280 MB).
 
     What is needed again comes back from the system's page cache. A mapping with a page of our own is left alone.
     """
