@@ -12,7 +12,6 @@ sizes and why the batches left, event-loop lag; at the end resident memory and i
 import argparse
 import asyncio
 import os
-import random
 import re
 import signal
 import socket
@@ -25,10 +24,10 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
 
-from PIL import Image
+from service.tuning import pictures
+from service.tuning.pictures import Distinct as Distinct
 
 ROOT = Path(__file__).parents[1]
 SHARED_PHOTOS = ROOT.parent / "shared/data/images"
@@ -75,31 +74,8 @@ class Run:
 
 
 def photos(folder: Path | None) -> list[bytes]:
-    """JPEG files: the folder's, or 40 made ones of the size and weight of a mean ImageNet photo (500x375, ~96 kB)."""
-    if folder is not None and folder.exists():
-        return [path.read_bytes() for path in sorted(folder.iterdir())]
-    chance = random.Random(0)
-    made = []
-    for _ in range(40):
-        coarse = Image.frombytes("RGB", (63, 47), chance.randbytes(63 * 47 * 3)).resize(
-            (500, 375), Image.Resampling.BICUBIC
-        )
-        grain = Image.frombytes("RGB", (500, 375), chance.randbytes(500 * 375 * 3))
-        Image.blend(coarse, grain, 0.12).save(file := BytesIO(), "JPEG", quality=88)
-        made.append(file.getvalue())
-    return made
-
-
-class Distinct:
-    """An endless supply of pictures no two of which have the same bytes: a counter is appended after the JPEG's end."""
-
-    def __init__(self, pictures: list[bytes]) -> None:
-        self._pictures = pictures
-        self._count = 0
-
-    def __next__(self) -> bytes:
-        self._count += 1
-        return self._pictures[self._count % len(self._pictures)] + self._count.to_bytes(8, "big")
+    """The folder's pictures, or made ones where it is not."""
+    return pictures.photos(folder if folder and folder.exists() else None)
 
 
 async def client(port: int, pictures: Distinct, run: Run, begin: float, end: float) -> None:
@@ -266,7 +242,7 @@ def measure(
     options: argparse.Namespace, port: int, pid: int, reference: Reference, ratios: dict[int, list[float]]
 ) -> None:
     """All the runs, printed one by one; fills `ratios`."""
-    pictures = Distinct(photos(options.images))
+    supply = Distinct(photos(options.images))
     started = cpu_seconds(pid)
     time.sleep(IDLE_SECONDS)
     idle = (cpu_seconds(pid) - started) / IDLE_SECONDS
@@ -274,7 +250,7 @@ def measure(
     for _ in range(options.rounds):
         for clients in options.clients:
             first, before = reference.measure(), metrics(port)
-            run = asyncio.run(closed_loop(port, clients, pictures, options.seconds))
+            run = asyncio.run(closed_loop(port, clients, supply, options.seconds))
             after, second = metrics(port), reference.measure()
             ratios[clients].append(report(run, (first, second), before, after))
     print(f"memory after the load {resident_mb(pid)} MB")

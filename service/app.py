@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,19 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from service.errors import GlimtError
+from service.http.batching import Batching
 from service.http.classify import Classify
 from service.http.feedback import FeedbackEndpoints
 from service.http.middleware import ObserveRequest, RequestLog, SecurityHeaders
 from service.http.operations import Operations
+from service.http.ops import Ops
 from service.http.pages import Pages, make_templates
 from service.http.problems import Problems
+from service.inference.calibration import curve_file
 from service.inference.classifier import Classifier
 from service.inference.engines.engine import Engine
+from service.inference.engines.openvino import OpenVINOEngine
+from service.inference.engines.prepared import prepare_once
 from service.inference.engines.tensorflow import TensorFlowEngine
 from service.inference.worker import Worker
 from service.metrics import Metrics
@@ -36,6 +42,8 @@ from service.store.pictures import PictureStore
 
 log = logging.getLogger(__name__)
 
+INT8_TOLERANCE = 0.02
+"""How far an int8 probability may be on another processor from where it was quantized: their kernels round unlike."""
 PACKAGE = Path(__file__).parent
 WEB = next(path for path in (PACKAGE / "_web", PACKAGE.parent / "web") if path.exists())  # in a wheel, in a checkout
 
@@ -93,8 +101,24 @@ class Id(Convertor[int]):
 
 def make_engine(served: ServedModel, settings: Settings) -> Engine:
     """The engine for this model, not yet loaded."""
-    return TensorFlowEngine(
-        served.architecture.build, served.weights_file, served.input, cache=settings.data_path / "cache"
+    if served.prepared is not None:
+        folder = served.prepared
+        return OpenVINOEngine(lambda: folder, served.input, tolerance=INT8_TOLERANCE)
+    build, weights, cache = served.architecture.build, served.weights_file, settings.data_path / "cache"
+    if served.info.engine == "openvino":
+        return OpenVINOEngine(partial(prepare_once, "openvino", build, weights, served.input, cache), served.input)
+    return TensorFlowEngine(partial(prepare_once, "tensorflow", build, weights, served.input, cache), served.input)
+
+
+def make_worker(engine: Engine, served: ServedModel, settings: Settings) -> Worker:
+    """The thread that will own the engine."""
+    return Worker(
+        engine,
+        served.info,
+        classes=len(served.classes),
+        input_size=served.input.size,
+        max_batch=None if settings.max_batch == "auto" else settings.max_batch,
+        curve_file=curve_file(settings.data_path, served.info),
     )
 
 
@@ -110,7 +134,7 @@ def create_app(
     database = Database(settings.data_path / "glimt.db")
     pictures = PictureStore(settings.data_path / "pictures")
     feedback = FeedbackStore(database)
-    worker = Worker(engine, served.info, classes=len(served.classes), batch_sizes=warm_up_sizes(settings.max_batch))
+    worker = make_worker(engine, served, settings)
     classifier = Classifier(
         worker,
         served.classes,
@@ -128,6 +152,8 @@ def create_app(
     classify = Classify(classifier, settings, served.brief)
     operations = Operations(classifier, metrics, served.notice)
     notes = FeedbackEndpoints(feedback, pictures, settings.keep_images)
+    batching = Batching(classifier)
+    ops = Ops(classifier, metrics, templates, served.notice)
     pages = Pages(classifier, feedback, notes, pictures, templates, settings, served.notice, WEB)
 
     register_url_convertor("id", Id())
@@ -151,6 +177,11 @@ def create_app(
             Route("/readyz", operations.readyz, methods=["GET"]),
             Route("/health", operations.health, methods=["GET"]),
             Route("/metrics", operations.metrics, methods=["GET"]),
+            Route("/api/batching", batching.read, methods=["GET"]),
+            Route("/api/batching", batching.change, methods=["PATCH"]),
+            Route("/ops", ops.page, methods=["GET"]),
+            Route("/ops/live", ops.live, methods=["GET"]),
+            Route("/ops/batching", ops.change, methods=["POST"]),
             Mount("/static", FreshFiles(directory=WEB / "static"), name="static"),
         ],
         exception_handlers={
@@ -184,12 +215,3 @@ async def _watch_start(worker: Worker, on_failed_start: Callable[[], None]) -> N
     except Exception:
         log.critical("the engine could not be loaded", exc_info=True)
         on_failed_start()
-
-
-def warm_up_sizes(max_batch: int) -> list[int]:
-    """The batch sizes run once before ready: the engine plans each when it first meets it (up to 0.2 s).
-
-    Up to 16 that is every size; beyond, eighths of the largest stand for what lies between, or the start would
-    take minutes.
-    """
-    return sorted({*range(1, min(max_batch, 16) + 1), *(max_batch * n // 8 for n in range(1, 9))} - {0})

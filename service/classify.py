@@ -15,12 +15,11 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Column, Table
 
-from service.app import make_engine, warm_up_sizes
+from service.app import make_engine, make_worker
 from service.errors import BadRequest, GlimtError, Unavailable
 from service.http.classify import prediction_document
 from service.http.problems import problem
 from service.inference.classifier import Classifier
-from service.inference.worker import Worker
 from service.models.served import choose
 from service.settings import Settings
 
@@ -120,8 +119,7 @@ async def here(settings: Settings, top: int) -> AsyncIterator[Ask]:
     served = await asyncio.to_thread(choose, settings)
     if served.notice:
         Console(stderr=True, soft_wrap=True).print(served.notice, markup=False, highlight=False)
-    sizes = warm_up_sizes(settings.max_batch)
-    worker = Worker(make_engine(served, settings), served.info, classes=len(served.classes), batch_sizes=sizes)
+    worker = make_worker(make_engine(served, settings), served, settings)
     async with worker, Classifier(worker, served.classes, served.input, settings) as classifier:
         await worker.loaded()
 

@@ -116,6 +116,41 @@ def classify(
     raise typer.Exit(1 if failed else 0)
 
 
+@app.command("tune")
+def tune(
+    url: Annotated[str, typer.Option(help="The running service; it takes changes only from its own machine.")] = (
+        "http://127.0.0.1:8000"
+    ),
+    p95_ms: Annotated[float, typer.Option(min=1, help="The goal: 95 of 100 answers come within so long.")] = 250,
+    clients: Annotated[
+        int | None, typer.Option(min=1, max=1000, help="Clients that ask again when answered. Default: 32.")
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option(min=0.1, max=10_000, help="Instead: pictures per second, at random instants.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0.1, max=600, help="One visit to a setting; there are about 24.")] = 5,
+    images: Annotated[
+        Path | None, typer.Option(exists=True, file_okay=False, help="A folder of pictures; else made ones.")
+    ] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the best setting in force if it meets the goal.")] = False,
+) -> None:
+    """Put a running service under load, and find the batch size and window that meet a goal with the most pictures/s.
+
+    It tries settings while the service runs; others who use it now will notice. The setting in force comes back at
+    the end. Exit code 1: no setting meets the goal.
+    """
+    from service.tuning.load import Closed, Open
+    from service.tuning.pictures import photos
+    from service.tuning.tune import tune as search
+
+    if clients and rate:
+        console.print("--clients or --rate, not both.")
+        raise typer.Exit(2)
+    arrival = Open(rate) if rate else Closed(clients or 32)
+    met = or_exit(lambda: asyncio.run(search(url, arrival, photos(images), goal_ms=p95_ms, seconds=seconds, keep=keep)))
+    raise typer.Exit(0 if met else 1)
+
+
 @app.command("doctor")
 def doctor() -> None:
     """Say what this machine has, what would be served, and why."""

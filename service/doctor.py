@@ -9,7 +9,9 @@ from pathlib import Path
 
 from service import __version__
 from service.errors import StartError
-from service.models.served import explain
+from service.inference.calibration import best, curve_file, read_curve
+from service.inference.engines.choice import runtime
+from service.models.served import choose, explain, to_download
 from service.settings import Settings
 
 
@@ -19,13 +21,36 @@ def examine(settings: Settings) -> list[tuple[str, str]]:
         ("glimt", __version__),
         ("Python", f"{platform.python_version()} on {platform.platform(terse=True)}"),
         ("cores", f"{os.cpu_count()}{vector_extensions()}"),
-        ("engine", f"tensorflow {version('tensorflow')}, keras {version('keras')}"),
+        ("engine", engine(settings)),
         ("SQLite", sqlite3.sqlite_version),
         ("data folder", folder(settings.data_path)),
         ("model", settings.model),
         ("weights", settings.weights),
         ("would serve", would_serve(settings)),
+        *batching(settings),
     ]
+
+
+def engine(settings: Settings) -> str:
+    """What computes, and the versions of all that could."""
+    versions = ", ".join(f"{package} {version(package)}" for package in ("openvino", "tensorflow", "keras"))
+    return f"{runtime(settings.engine)}, because --engine is {settings.engine} ({versions})"
+
+
+def batching(settings: Settings) -> list[tuple[str, str]]:
+    """How long a batch takes here, as kept by the last start that measured it, and what follows."""
+    if to_download(settings):
+        return []
+    try:
+        curve = read_curve(curve_file(settings.data_path, choose(settings).info))
+    except StartError:
+        return []
+    if not curve:
+        return [("batching", "not measured yet: the first start with --max-batch auto does it")]
+    chosen = best(curve)
+    rows = [f"{point.batch:>4} pictures  {point.ms:7.1f} ms  {point.per_s:6.1f} pictures/s" for point in curve]
+    verdict = f"auto would use max_batch {chosen.max_batch}, max_wait_ms {chosen.max_wait_ms:g}"
+    return [("batching", verdict), *(("", row) for row in rows)]
 
 
 def vector_extensions() -> str:

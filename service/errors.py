@@ -2,6 +2,7 @@
 
     GlimtError                      500 internal
     ├── BadRequest                  400 bad_request
+    ├── Forbidden                   403 forbidden
     ├── NotFound                    404 not_found
     ├── MethodNotAllowed            405 method_not_allowed
     ├── Conflict                    409 conflict
@@ -47,6 +48,10 @@ class GlimtError(Exception):
 
 class BadRequest(GlimtError):
     status, code, title = 400, "bad_request", "The request cannot be understood"
+
+
+class Forbidden(GlimtError):
+    status, code, title = 403, "forbidden", "You may not do this"
 
 
 class NotFound(GlimtError):

@@ -5,7 +5,7 @@
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -30,6 +30,9 @@ class Settings(BaseSettings):
         "imagenet",
         description="imagenet (cached or downloaded, hash checked), a file, or random (load tests).",
     )
+    engine: Literal["auto", "tensorflow", "openvino"] = Field(
+        "auto", description="What computes: auto is openvino on a CPU, tensorflow when that sees a GPU."
+    )
     fallback: bool = Field(
         True, description="Serve the demo model when neither model nor weights was named and none can be had."
     )
@@ -44,8 +47,12 @@ class Settings(BaseSettings):
     data_dir: Path = Field(
         Path("~/.local/share/glimt"), description="Folder for the database, kept pictures, weights and logs."
     )
-    max_batch: int = Field(16, ge=1, le=256, description="Pictures in one batch at most.")
-    max_wait_ms: float = Field(5.0, ge=0, le=1000, description="Window from a picture's arrival in the queue.")
+    max_batch: Annotated[int, Field(ge=1, le=256)] | Literal["auto"] = Field(
+        "auto", description="Pictures in one batch at most; auto measures the engine when it first warms up."
+    )
+    max_wait_ms: Annotated[float, Field(ge=0, le=1000)] | Literal["auto"] = Field(
+        "auto", description="Window from a picture's arrival in the queue; auto is the longest that can pay."
+    )
     max_pending: int = Field(256, ge=1, le=65536, description="Pictures waiting at most; more get a 503 at once.")
     deadline_ms: int = Field(10_000, ge=1, le=600_000, description="Time for one answer at most, then a 504.")
     max_image_bytes: int = Field(20 * MIB, ge=1, description="Bytes of one picture at most.")

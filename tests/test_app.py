@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from service.app import warm_up_sizes
+from service.inference.worker import warm_up_sizes
 from tests.fakes import GatedEngine
 from tests.world import in_process, make_app, png
 

@@ -18,14 +18,16 @@ MAY_IMPORT = {
     "models": FOUNDATION | {"inference"},
     "store": FOUNDATION,
     "http": FOUNDATION | {"inference", "store", "metrics"},
-    "doctor": FOUNDATION | {"models"},
+    "doctor": FOUNDATION | {"inference", "models"},
+    "tuning": FOUNDATION,
     "classify": FOUNDATION | {"app", "http", "inference", "models"},
     "app": FOUNDATION | {"http", "inference", "metrics", "models", "store"},
-    "cli": FOUNDATION | {"app", "classify", "doctor", "models", "observe", "server", "store"},
+    "cli": FOUNDATION | {"app", "classify", "doctor", "models", "observe", "server", "store", "tuning"},
 }
 RUNTIMES = {
-    "tensorflow": {"inference/engines/freezing.py", "inference/engines/tensorflow.py"},
-    "keras": {"inference/engines/freezing.py", "models/architectures.py"},
+    "tensorflow": {"inference/engines/freezing.py"},
+    "keras": {"inference/engines/preparing.py", "models/architectures.py"},
+    "openvino": {"inference/engines/converting.py", "inference/engines/openvino.py"},
 }
 STANDARD_LIBRARY_ONLY = ["inference/batcher.py", "inference/lanes.py", "inference/overload.py"]
 FILES = sorted(SERVICE.rglob("*.py"))

@@ -48,6 +48,7 @@ def served(notice: str | None = None) -> ServedModel:
 def make_app(folder: Path, engine: Engine | None = None, notice: str | None = None, **changes: Any) -> Glimt:
     """The real app with a fake engine and its data in `folder`."""
     defaults: dict[str, Any] = {"data_dir": folder, "grace_s": 5, "deadline_ms": 60_000, "port": 0}
+    defaults |= {"max_batch": 16, "max_wait_ms": 5}
     settings = Settings(**(defaults | changes))
     return create_app(settings, served(notice), engine or GatedEngine())
 

@@ -16,7 +16,7 @@ from service.errors import ClientGone
 log = structlog.get_logger()
 
 _CLIENTS_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_QUIET = ("/static/", "/healthz", "/readyz", "/health", "/metrics")
+_QUIET = ("/static/", "/healthz", "/readyz", "/health", "/metrics", "/ops/live")
 _MAX_PATH_CHARS = 500
 _CLIENT_GONE = ClientGone.status
 

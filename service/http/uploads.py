@@ -202,9 +202,9 @@ class _PartReader:
         self._size += end - start
         if self._filename is None and self._size > MAX_FIELD_BYTES:
             raise BodyTooLarge(f"The field {self._name!r} has more than {MAX_FIELD_BYTES:,} bytes, the limit.")
-        if self._size > self._max_file_bytes + SLACK_BYTES:
+        if self._filename is not None and self._size > self._max_file_bytes + SLACK_BYTES:
             raise too_large(self._max_file_bytes)
-        if self._size <= self._max_file_bytes:
+        if self._filename is None or self._size <= self._max_file_bytes:
             self._chunks.append(data[start:end])
         else:
             self._chunks.clear()

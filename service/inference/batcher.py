@@ -154,6 +154,8 @@ class Batcher(Generic[Item, Result]):
             raise DeadlineExceeded("The deadline passed before the batch of this picture was done.") from None
         except asyncio.CancelledError:
             self._totals["expired" if self._loop.time() >= when else "cancelled"] += 1
+            if lane == INTERACTIVE and self._loop.time() < when < math.inf:  # not those who said that they will wait
+                self._lanes.overload.left(self._loop.time() - job.arrived)
             raise
         finally:
             self._lanes.discard(job)

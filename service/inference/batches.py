@@ -1,4 +1,4 @@
-"""What the batcher tells: an item's outcome, a batch, a snapshot of the queue."""
+"""What the batcher tells: an item's outcome, a batch, a point of the measured curve, a snapshot of the queue."""
 
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -24,6 +24,19 @@ class Batch:
 
     size: int
     released_by: Released
+
+
+@dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """What one run of `batch` items takes, in milliseconds, as measured at warm-up."""
+
+    batch: int
+    ms: float
+
+    @property
+    def per_s(self) -> float:
+        """Items per second at this batch size."""
+        return self.batch * 1000 / self.ms
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,11 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from service.errors import DeadlineExceeded, Draining, NotReady, QueueFull
+from service.errors import Conflict, DeadlineExceeded, Draining, NotReady, QueueFull
 from service.inference import images
 from service.inference.batcher import Batcher
 from service.inference.batches import Batch, Stats
+from service.inference.calibration import DEFAULT, Curve
 from service.inference.labels import ClassTable, top_k
 from service.inference.lanes import INTERACTIVE, Lane
 from service.inference.overload import Overload
@@ -30,7 +31,7 @@ from service.inference.worker import Scored, Worker
 from service.settings import Profile, Settings
 
 HASH_ON_LOOP_BYTES = 256 * 1024  # below this, SHA-256 (about 1 GB/s) costs less than a hop to a thread
-OVERLOAD_SHARE = 0.8  # of the deadline: when even the shortest wait is above it, most answers come too late
+OVERLOAD_SHARE = 0.8  # of the deadline is the patience we count on until callers show less
 LAST_WORDS_S = 1.0  # of the grace time is kept to tell those who will not be answered
 
 Key = tuple[str, str, Profile]
@@ -87,14 +88,19 @@ class Classifier:
         self._observe_receipt = observe_receipt
         self._keep_picture = keep_picture
         self._decoders = ThreadPoolExecutor(settings.decode_workers, thread_name_prefix="decode")
-        self._batcher = Batcher[NDArray[np.float32], Scored](
+        self._batcher = Batcher[NDArray[np.uint8], Scored](
             worker.run,
-            max_batch=settings.max_batch,
-            max_wait_ms=settings.max_wait_ms,
+            max_batch=DEFAULT.max_batch if settings.max_batch == "auto" else settings.max_batch,
+            max_wait_ms=DEFAULT.max_wait_ms if settings.max_wait_ms == "auto" else settings.max_wait_ms,
             max_pending=settings.max_pending,
-            overload=Overload(target_s=settings.deadline_ms / 1000 * OVERLOAD_SHARE),
+            overload=Overload(longest_s=settings.deadline_ms / 1000 * OVERLOAD_SHARE),
             observe=observe_batch,
         )
+        self.auto = "auto" in (settings.max_batch, settings.max_wait_ms)  # still as the calibration chose
+        self.curve: Curve = ()  # how long a batch of n takes, as measured at warm-up
+        worker.on_ready = self._adopt_calibration
+        if worker.status == "ready":
+            self._adopt_calibration()
         self._cache: OrderedDict[Key, _Answer] = OrderedDict()
         self._flights: dict[FlightKey, _Flight] = {}
         self._patient = 0  # of the admitted: streams, which wait for room and take none before
@@ -132,6 +138,36 @@ class Classifier:
     def stats(self) -> Stats:
         """The queue as it stands."""
         return self._batcher.stats()
+
+    def configure(
+        self,
+        *,
+        max_batch: int | None = None,
+        max_wait_ms: float | None = None,
+        max_pending: int | None = None,
+        auto: bool | None = None,
+    ) -> None:
+        """Change limits while running; the next batch obeys. A batch or window chosen by hand ends `auto`, which
+        True brings back: Conflict when nothing was calibrated."""
+        if auto:
+            self._refuse_unless_calibrated()
+            max_batch, max_wait_ms = self._worker.batching
+        self._batcher.configure(max_batch=max_batch, max_wait_ms=max_wait_ms, max_pending=max_pending)
+        self.auto = bool(auto) or (self.auto and max_batch is None and max_wait_ms is None)
+
+    def _refuse_unless_calibrated(self) -> None:
+        if not self.curve:
+            raise Conflict("Nothing was calibrated here. Start with --max-batch auto to have it measured.")
+
+    def _adopt_calibration(self) -> None:
+        """Unless all was set, or was changed by hand while the model was loading."""
+        self.curve = self._worker.curve
+        chosen, settings = self._worker.batching, self._settings
+        if self.auto:
+            self._batcher.configure(
+                max_batch=chosen.max_batch if settings.max_batch == "auto" else None,
+                max_wait_ms=chosen.max_wait_ms if settings.max_wait_ms == "auto" else None,
+            )
 
     def drain(self) -> None:
         """Refuse what is new from now on; what was admitted is still answered, for at most the grace time."""
@@ -279,7 +315,7 @@ class Classifier:
         )
         return _Answer(outcome.result, image, receipt)
 
-    def _decode(self, wanted: _Wanted, sha256: str | None) -> tuple[NDArray[np.float32], ImageInfo, float]:
+    def _decode(self, wanted: _Wanted, sha256: str | None) -> tuple[NDArray[np.uint8], ImageInfo, float]:
         started = time.perf_counter()
         pixels, image = images.read(wanted.data, self._limits, wanted.profile, self._spec, sha256=sha256)
         return pixels, image, (time.perf_counter() - started) * 1000

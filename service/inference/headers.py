@@ -30,6 +30,7 @@ MAX_RLE_BYTES, MAX_RLE_WIDTH = 1024 * 1024, 65_535
 
 # Not the markers without a length (restarts among them), which lead nowhere within a scan or outside, nor fill bytes.
 JPEG_MARKER = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")
+JPEG_MARKER_OR_FILLING = re.compile(rb"\xff[\x02-\xcf\xd9-\xff]")
 JPEG_FILLING = re.compile(rb"\xff{2,}")
 JPEG_SCAN, JPEG_END = 0xDA, b"\xff\xd9"
 JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
@@ -110,7 +111,7 @@ def _reader(data: bytes) -> tuple[str, Callable[[bytes, int], Header]]:
 
 def _jpeg(data: bytes, max_pixels: int) -> Header:
     """Keeps tables, frame header, JFIF and Adobe markers, and the scans, up to the end of the first picture."""
-    kept, exif, position, width, height = [data[:2]], b"", 2, 0, 0
+    kept, exif, position, width, height, scans = [data[:2]], b"", 2, 0, 0, 0
     for _ in range(MAX_PARTS):
         found = JPEG_MARKER.search(data, position)
         if found is None or found[0] == JPEG_END:
@@ -118,39 +119,43 @@ def _jpeg(data: bytes, max_pixels: int) -> Header:
         start, marker, position = found.start(), data[found.end() - 1], found.end()
         (length,) = unpack_from(">H", data, position)
         body, position = data[position + 2 : position + length], position + length
-        if marker == JPEG_SCAN:
-            following = JPEG_MARKER.search(data, position)
-            position = following.start() if following else len(data)
-            scan = data[start:position]
-            if b"\xff\xff" in scan:  # the decoder begins such a run anew with each 64 kB: seconds for 20 MiB
-                scan = JPEG_FILLING.sub(b"\xff", scan)
-            kept.append(scan)
-        elif marker in JPEG_FRAMES:
+        if marker in JPEG_KEPT or marker == JPEG_SCAN or body.startswith((b"JFIF\0", b"Adobe")):
+            # Every scan begins so, wherever the decoder may look for it; within coded data it would end that.
+            scans += data.count(b"\xff\xda", start, position + (marker == JPEG_SCAN))
+            coded, position = _coded(data, position) if marker == JPEG_SCAN else (b"", position)
+            kept += (data[start : start + 2 + length], coded)
+        if marker in JPEG_FRAMES:
             height, width = unpack_from(">xHH", body)
             check_pixels(width, height, max_pixels)
             _check_coding("JPEG", marker in JPEG_CODINGS)
         elif marker == 0xE1 and body.startswith(b"Exif\0\0"):
             exif = exif or body
-        if marker in JPEG_KEPT or body.startswith((b"JFIF\0", b"Adobe")):
-            kept.append(data[start:position])
     else:
         raise corrupt("JPEG", f"it has more than {MAX_PARTS:,} segments")
+    _check_scans(scans, width * height)
     end = found[0] if found else b""  # without one the decoder says that the picture is truncated
-    return Header("JPEG", width, height, _few_scans(b"".join([*kept, end]), width * height), orientation(exif))
+    return Header("JPEG", width, height, b"".join([*kept, end]), orientation(exif))
 
 
-def _few_scans(jpeg: bytes, pixels: int) -> bytes:
-    """`jpeg` itself; raises ImageCorrupt when it has more scans than a picture of so many pixels may.
+def _coded(data: bytes, start: int) -> tuple[bytes, int]:
+    """The coded pixels of the scan whose header ends at `start`, and where they end: one search in most files."""
+    found = JPEG_MARKER_OR_FILLING.search(data, start)
+    if found is None or found[0] != b"\xff\xff":
+        end = found.start() if found else len(data)
+        return data[start:end], end
+    following = JPEG_MARKER.search(data, found.start())
+    end = following.start() if following else len(data)
+    # The decoder begins a run of fill bytes anew with each 64 kB: seconds for 20 MiB.
+    return JPEG_FILLING.sub(b"\xff", data[start:end]), end
 
-    Every scan begins with these two bytes, wherever the decoder may look for it: counting them misses none. In what
-    is kept of a sound file they stand nowhere else, for its comments, its metadata and its tail are not kept.
-    """
-    scans, most = jpeg.count(b"\xff\xda"), max(MIN_SCANS, min(MAX_SCANS, MAX_SCANNED_PIXELS // max(pixels, 1)))
+
+def _check_scans(scans: int, pixels: int) -> None:
+    """Raise ImageCorrupt when there is no scan, or more than a picture of so many pixels may have."""
+    most = max(MIN_SCANS, min(MAX_SCANS, MAX_SCANNED_PIXELS // max(pixels, 1)))
     if not scans:
         raise corrupt("JPEG", "it breaks off before its pixels")
     if scans > most:
         raise corrupt("JPEG", f"it has {scans:,} scans; the limit at its size is {most}")
-    return jpeg
 
 
 def _check_coding(format: str, known: bool) -> None:

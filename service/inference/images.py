@@ -3,7 +3,8 @@
 What is shown is defined so: the first frame only; EXIF orientation applied; transparency over white; 16-bit grey
 scaled to 8 bits, not clipped; whole numbers of 32 bits scaled from the smallest of 0..255 and 0..65535 that holds
 them, floats also from 0..1, anything else from its own least to its greatest value, with NaN black; four-component
-JPEG inverted when Adobe's marker says so. Colour profiles are ignored: every picture is taken as sRGB.
+JPEG inverted when Adobe's marker says so. Colour profiles are ignored: every picture is taken as sRGB. A large
+JPEG may be decoded at a half, a quarter or an eighth of its size, for a model that sees less than half of what is left.
 """
 
 import ctypes
@@ -28,7 +29,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from service.errors import ImageError, ImageTooLarge
 from service.inference.headers import Header, check_pixels, corrupt, orientation, read_header
-from service.inference.predictions import ImageInfo, InputSpec, Normalisation
+from service.inference.predictions import ImageInfo, InputSpec
 from service.settings import Profile
 
 # Pillow warns about harmless oddities in words taken from the file, and Python remembers every new text for ever.
@@ -57,24 +58,15 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+LEFT_WAS_RIGHT, TOP_WAS_BOTTOM = {2, 3, 6, 7}, {3, 4, 7, 8}
+"""Turns after which the left (top) of the picture was at the right or the bottom (either) of the file's."""
 TILE_PIXELS = 1_000_000
 """Pixels of 32 bits are scaled so many at a time: each whole copy of 50 megapixels would be 200 MB."""
+REDUCING_GAP = 2
+"""How much of a picture is left when a decoder reduces it: at least so many times what the resizer will leave. At 1
+the probabilities of upsampled photos moved six times as much, and first labels where the halved detail was real."""
 RESIZE_RATIO = 256 / 224
 """The imagenet profile: shorter side to 256, then the middle 224, as torchvision's reference transforms do."""
-
-Scale = tuple[str, tuple[float, float, float], tuple[float, float, float]]
-NORMALISATIONS: dict[Normalisation, Scale] = {
-    # channel order, factors, offsets: as keras.applications.imagenet_utils.preprocess_input
-    "caffe": ("BGR", (1, 1, 1), (-103.939, -116.779, -123.68)),
-    "tf": ("RGB", (1 / 127.5,) * 3, (-1, -1, -1)),
-    "torch": (
-        "RGB",
-        (1 / (255 * 0.229), 1 / (255 * 0.224), 1 / (255 * 0.225)),
-        (-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225),
-    ),
-    "raw": ("RGB", (1, 1, 1), (0, 0, 0)),
-    "unit": ("RGB", (1 / 255,) * 3, (0, 0, 0)),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +79,19 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """Pixels in mode RGB, upright; format as sniffed (JPEG, PNG, GIF, WEBP, BMP, TIFF); size after rotation."""
+    """Pixels in mode RGB, upright; format as sniffed (JPEG, PNG, GIF, WEBP, BMP, TIFF).
+
+    Width and height are those of the file, after rotation. A pixel may stand for `reduced` by `reduced` of them; the
+    corner of the picture then is at `left`, `top`, less than one pixel from that of `pixels`.
+    """
 
     pixels: Image.Image
     format: str
     width: int
     height: int
+    reduced: int = 1
+    left: float = 0
+    top: float = 0
 
 
 def check(data: bytes, limits: Limits) -> str:
@@ -102,34 +101,35 @@ def check(data: bytes, limits: Limits) -> str:
 
 def read(
     data: bytes, limits: Limits, profile: Profile, spec: InputSpec, *, sha256: str | None = None
-) -> tuple[NDArray[np.float32], ImageInfo]:
+) -> tuple[NDArray[np.uint8], ImageInfo]:
     """decode and to_input in one call, for a pool thread. Raises as decode does.
 
     `sha256` of the data, in hex, is computed here unless the caller knows it.
     """
-    picture = decode(data, limits)
+    picture = decode(data, limits, REDUCING_GAP * _shorter_side(spec.size) if profile == "imagenet" else None)
     info = ImageInfo(sha256 or hashlib.sha256(data).hexdigest(), picture.width, picture.height, picture.format)
     return to_input(picture, profile, spec), info
 
 
-def decode(data: bytes, limits: Limits) -> Picture:
+def decode(data: bytes, limits: Limits, enough: int | None = None) -> Picture:
     """The first frame of a JPEG, PNG, GIF, WebP, BMP or TIFF file, upright, in RGB.
 
+    A JPEG whose shorter side is at least twice, four or eight times `enough` pixels is decoded at so much less of its
+    size: its decoder then computes fewer pixels. All others, and all when it is None, are decoded whole.
     Raises ImageTooLarge, ImageTypeUnsupported, ImageTooManyPixels (all before any pixel is allocated) or
     ImageCorrupt (broken or truncated), and nothing else.
     """
     header = _header(data, limits)
     try:
-        pixels = _pixels(header, limits.max_pixels)
+        return _picture(header, limits.max_pixels, enough)
     except ImageError:
         raise
     except Exception as error:  # Pillow raises nearly every type there is on broken files, MemoryError included
         raise corrupt(header.format, "it is damaged, truncated or of an unusual kind") from error
-    return Picture(pixels, header.format, pixels.width, pixels.height)
 
 
-def to_input(picture: Picture, profile: Profile, spec: InputSpec) -> NDArray[np.float32]:
-    """float32 (size, size, 3), C-contiguous, normalised as `spec` says.
+def to_input(picture: Picture, profile: Profile, spec: InputSpec) -> NDArray[np.uint8]:
+    """uint8 (size, size, 3), RGB, C-contiguous; to normalise it is the engine's work.
 
     `keras`: nearest squash, the same bytes as keras.utils.load_img(target_size=…) (which does not rotate by EXIF).
     `imagenet`: torchvision's Resize(size · 256/224) and CenterCrop(size), bilinear and antialiased.
@@ -138,9 +138,8 @@ def to_input(picture: Picture, profile: Profile, spec: InputSpec) -> NDArray[np.
     if profile == "keras":
         small = picture.pixels.resize((size, size), Image.Resampling.NEAREST)
     else:
-        box = _crop_box(picture.width, picture.height, size)
-        small = picture.pixels.resize((size, size), Image.Resampling.BILINEAR, box=box)
-    return _normalised(small, spec)
+        small = picture.pixels.resize((size, size), Image.Resampling.BILINEAR, box=crop_box(picture, size))
+    return np.frombuffer(small.tobytes(), np.uint8).reshape(size, size, 3)
 
 
 def _header(data: bytes, limits: Limits) -> Header:
@@ -152,35 +151,47 @@ def _header(data: bytes, limits: Limits) -> Header:
     return read_header(data, limits.max_pixels)
 
 
-def _crop_box(width: int, height: int, size: int) -> tuple[float, float, float, float]:
-    """The part of the picture that torchvision's resize and centre crop leave, in pixels of the picture.
+def _shorter_side(size: int) -> int:
+    return round(size * RESIZE_RATIO)
+
+
+def crop_box(picture: Picture, size: int) -> tuple[float, float, float, float]:
+    """The part of `picture.pixels` that torchvision's resize and centre crop leave: left, top, right, bottom.
 
     Resizing this part alone gives the same pixels but for rounding (Pillow's filter sees beyond the box) without
     ever making the rest: for 1 by 10,000 pixels that would be 256 by 2,560,000.
     """
-    shorter, target = min(width, height), round(size * RESIZE_RATIO)
-    resized_width, resized_height = int(target * width / shorter), int(target * height / shorter)
+    shorter, target = min(picture.width, picture.height), _shorter_side(size)
+    resized_width, resized_height = int(target * picture.width / shorter), int(target * picture.height / shorter)
+    across, down = picture.width / resized_width, picture.height / resized_height
     left, top = round((resized_width - size) / 2), round((resized_height - size) / 2)
-    across, down = width / resized_width, height / resized_height
-    return left * across, top * down, (left + size) * across, (top + size) * down
+    return (
+        picture.left + left * across / picture.reduced,
+        picture.top + top * down / picture.reduced,
+        picture.left + (left + size) * across / picture.reduced,
+        picture.top + (top + size) * down / picture.reduced,
+    )
 
 
-def _normalised(small: Image.Image, spec: InputSpec) -> NDArray[np.float32]:
-    order, factors, offsets = NORMALISATIONS[spec.normalisation]
-    values = np.frombuffer(small.tobytes("raw", order), np.uint8).reshape(spec.size, -1)
-    # Whole rows at once: numpy is five times slower over a last axis of three.
-    pixels = np.multiply(values, np.tile(np.array(factors, np.float32), spec.size), dtype=np.float32)
-    pixels += np.tile(np.array(offsets, np.float32), spec.size)
-    return pixels.reshape(spec.size, spec.size, 3)
-
-
-def _pixels(header: Header, max_pixels: int) -> Image.Image:
+def _picture(header: Header, max_pixels: int, enough: int | None) -> Picture:
     image = DECODERS[header.format](BytesIO(header.data))
-    check_pixels(image.width, image.height, max_pixels)  # the decoder's reading of the header, before it allocates
+    width, height = image.size
+    check_pixels(width, height, max_pixels)  # the decoder's reading of the header, before it allocates
+    drafted = image.draft(None, (enough, enough)) if enough else None  # None but for JPEG
+    reduced = round(width / drafted[1][2]) if drafted else 1
     image.load()
     turn = header.orientation if header.format != "WEBP" else orientation(image.info.get("exif", b""))
     pixels = _rgb(image, header)
-    return pixels.transpose(TURNS[turn]) if turn in TURNS else pixels
+    if turn in TURNS:
+        pixels = pixels.transpose(TURNS[turn])
+    if reduced == 1:
+        return Picture(pixels, header.format, pixels.width, pixels.height)
+    if turn >= 5:
+        width, height = height, width
+    # The last column and row of the file may be padded to a whole pixel.
+    left = pixels.width - width / reduced if turn in LEFT_WAS_RIGHT else 0
+    top = pixels.height - height / reduced if turn in TOP_WAS_BOTTOM else 0
+    return Picture(pixels, header.format, width, height, reduced, left, top)
 
 
 def _rgb(image: Image.Image, header: Header) -> Image.Image:

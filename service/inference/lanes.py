@@ -56,33 +56,49 @@ class Lanes(Generic[Item, Result]):
         """The next batch, up to `count` jobs that are still wanted, and the jobs that overload has made not worth
         computing, all out of the lanes. `item_s` is what one job takes to compute."""
         newest_first = self.overload.stands(len(self._interactive) * item_s)
-        refused = self._pop_too_old(now) if newest_first else []
         done_at = now + count * item_s
+        refused = self._pop_too_old(done_at) if newest_first else []
         bulk_turn = self._bulk_passed_over >= BULK_TURN
         batch = _pop(self._bulk, max(1, count // 4) if bulk_turn else 0, now, done_at)
-        urgent = _pop(self._interactive, count - len(batch), now, done_at, newest_first=newest_first)
+        urgent = _pop(
+            self._interactive,
+            count - len(batch),
+            now,
+            done_at,
+            patience_s=self.overload.patience_s,
+            newest_first=newest_first,
+        )
         batch += urgent
         batch += _pop(self._bulk, count - len(batch), now, done_at)
         passed_over = self._bulk and len(batch) == len(urgent)
         self._bulk_passed_over = self._bulk_passed_over + 1 if passed_over else 0
         if urgent:
-            self.overload.note(now, now - max(job.arrived for job in urgent))
+            self.overload.note(now, done_at - max(job.arrived for job in urgent), len(urgent))
         return batch, refused
 
-    def _pop_too_old(self, now: float) -> list[Job[Item, Result]]:
+    def _pop_too_old(self, done_at: float) -> list[Job[Item, Result]]:
         """A job without a deadline has said that it will wait, and stays."""
-        old = [job for job in self._interactive if job.deadline < math.inf and self.overload.too_old(now - job.arrived)]
+        old = [
+            job for job in self._interactive if job.deadline < math.inf and self.overload.too_old(done_at - job.arrived)
+        ]
         for job in old:
             del self._interactive[job]
         return old
 
 
 def _pop(
-    lane: dict[Job[Item, Result], None], count: int, now: float, done_at: float, *, newest_first: bool = False
+    lane: dict[Job[Item, Result], None],
+    count: int,
+    now: float,
+    done_at: float,
+    *,
+    patience_s: float = math.inf,
+    newest_first: bool = False,
 ) -> list[Job[Item, Result]]:
     """Take `count` jobs off the lane. Those nobody waits for any more fall out; their `submit` ends by itself.
 
-    One whose deadline comes before a full batch is done goes only when there is room: its answer may be too late.
+    One whose deadline, or whose caller's patience, ends before a full batch is done goes only when there is room: its
+    answer may be too late.
     """
     taken: list[Job[Item, Result]] = []
     hopeless: list[Job[Item, Result]] = []
@@ -91,7 +107,7 @@ def _pop(
             break
         if job.future.done() or job.deadline <= now:
             del lane[job]
-        elif job.deadline < done_at:
+        elif job.deadline < done_at or (job.deadline < math.inf and job.arrived + patience_s < done_at):
             hopeless.append(job)
         else:
             del lane[job]

@@ -23,7 +23,7 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class InputSpec:
-    """What the model wants to eat: float32 (size, size, 3), normalised."""
+    """What the model wants to eat: uint8 (size, size, 3) RGB, which the engine normalises."""
 
     size: int
     normalisation: Normalisation

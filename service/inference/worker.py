@@ -3,14 +3,16 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from service.inference.calibration import Batching, Curve, best, keep_curve, measure, read_curve
 from service.inference.engines.engine import Engine
 from service.inference.predictions import ModelInfo
 
@@ -32,20 +34,34 @@ class Scored:
 
 
 class Worker:
-    """`async with Worker(engine, model, classes=1000) as worker`, then `await worker.loaded()`, then `run` as the
-    batcher's runner.
+    """`async with Worker(engine, model, ...) as worker`, then `await worker.loaded()`, then `run` as the batcher's
+    runner.
 
     Loading and warming begin at entry, in the engine's thread, while the event loop goes on: `status` tells.
     """
 
-    def __init__(self, engine: Engine, model: ModelInfo, *, classes: int, batch_sizes: Sequence[int]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        model: ModelInfo,
+        *,
+        classes: int,
+        input_size: int,
+        max_batch: int | None,
+        curve_file: Path | None = None,
+    ) -> None:
+        """`max_batch` None: the calibration chooses it; its curve is kept in `curve_file`."""
         self._engine = engine
         self._classes = classes
-        self._batch_sizes = batch_sizes
+        self._input_size = input_size
+        self._max_batch = max_batch
+        self._curve_file = curve_file
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
         self._loading: asyncio.Task[None] | None = None
         self.model = model
         self.status: Status = "loading"
+        self.curve: Curve = ()
+        self.on_ready: Callable[[], None] = lambda: None  # called in the loop, right before `status` says so
 
     async def __aenter__(self) -> Self:
         self._loading = asyncio.create_task(self._load(), name="load the engine")
@@ -67,8 +83,13 @@ class Worker:
             raise RuntimeError("enter the worker first")
         await asyncio.shield(self._loading)
 
-    async def run(self, items: list[NDArray[np.float32]]) -> list[Scored]:
-        """Compute one batch: float32 (h, w, 3) pictures in, their scores out in the same order.
+    @property
+    def batching(self) -> Batching:
+        """What the measured curve says is best; the defaults while there is none."""
+        return best(self.curve)
+
+    async def run(self, items: list[NDArray[np.uint8]]) -> list[Scored]:
+        """Compute one batch: uint8 (h, w, 3) pictures in, their scores out in the same order.
 
         Raises ValueError when the engine returns another shape than (n, classes), or NaN.
         """
@@ -78,16 +99,31 @@ class Worker:
         started = time.perf_counter()
         try:
             await self._in_thread(self._engine.load)
-            await self._in_thread(lambda: self._engine.warm_up(self._batch_sizes))
+            self.curve = await self._in_thread(self._calibrate)
+            await self._in_thread(
+                lambda: self._engine.warm_up(warm_up_sizes(self._max_batch or self.batching.max_batch))
+            )
         except BaseException:
             if self.status == "loading":
                 self.status = "failed"
             raise
         if self.status == "loading":
+            self.on_ready()
             self.status = "ready"
         log.info("%s is ready on %s after %.1f s", self.model.name, self._engine.name, time.perf_counter() - started)
 
-    def _predict(self, items: list[NDArray[np.float32]]) -> list[Scored]:
+    def _calibrate(self) -> Curve:
+        """The curve as kept; else, when it is needed, as measured now."""
+        kept = read_curve(self._curve_file) if self._curve_file else ()
+        if kept or self._max_batch is not None:
+            return kept
+        shape = (self._input_size, self._input_size, 3)
+        curve = measure(lambda n: self._engine.predict(np.zeros((n, *shape), np.uint8)))
+        if self._curve_file:
+            keep_curve(self._curve_file, curve)
+        return curve
+
+    def _predict(self, items: list[NDArray[np.uint8]]) -> list[Scored]:
         started = time.perf_counter()
         pixels = items[0][np.newaxis] if len(items) == 1 else np.stack(items)
         scores = self._engine.predict(pixels)
@@ -100,3 +136,12 @@ class Worker:
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+
+
+def warm_up_sizes(max_batch: int) -> list[int]:
+    """The batch sizes run once before ready, because an engine plans each when it first meets it.
+
+    Up to 16 that is every size; beyond, eighths of the largest stand for what lies between, or the start would
+    take minutes.
+    """
+    return sorted({*range(1, min(max_batch, 16) + 1), *(max_batch * n // 8 for n in range(1, 9))} - {0})

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +28,10 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 """Names of models and of files in a version: never a path, never hidden."""
 
 
+Precision = Literal["float32", "int8"]
+"""float32: Keras weights, to be prepared for an engine. int8: a model already prepared for OpenVINO by `quantize`."""
+
+
 class Manifest(BaseModel):
     """manifest.json. `files`: every other file of the folder that matters, with its SHA-256 in hex."""
 
@@ -40,6 +45,7 @@ class Manifest(BaseModel):
     created: datetime
     metrics: dict[str, float]
     weights: str = Field(pattern=f"^{NAME}$")
+    precision: Precision = "float32"
     files: dict[str, str]
 
 
@@ -55,6 +61,7 @@ class ModelVersion:
     metrics: dict[str, float]
     weights: Path
     classes: ClassTable
+    precision: Precision = "float32"
 
 
 def registered(data_path: Path, name: str) -> Path:
@@ -87,6 +94,7 @@ def read_version(directory: Path) -> ModelVersion:
         metrics=manifest.metrics,
         weights=directory / manifest.weights,
         classes=classes,
+        precision=manifest.precision,
     )
 
 
@@ -118,8 +126,10 @@ def write_version(
     metrics: dict[str, float],
     weights: Path,
     classes: ClassTable,
+    precision: Precision = "float32",
+    others: Sequence[Path] = (),
 ) -> ModelVersion:
-    """Make `directory` a version with a copy of `weights`; it appears whole or not at all.
+    """Make `directory` a version with a copy of `weights` and of the `others`; it appears whole or not at all.
 
     The version's name is the beginning of the weights' SHA-256. Raises Conflict when `directory` exists already.
     """
@@ -128,7 +138,8 @@ def write_version(
     directory.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
     try:
-        shutil.copyfile(weights, temporary / weights.name)
+        for path in (weights, *others):
+            shutil.copyfile(path, temporary / path.name)
         classes_text = "".join(f"{line}\n" for line in _table(classes))
         (temporary / CLASSES).write_text(classes_text, encoding="utf-8")
         files = {path.name: sha256(path) for path in sorted(temporary.iterdir())}
@@ -140,6 +151,7 @@ def write_version(
             created=datetime.now(UTC).replace(microsecond=0),
             metrics=metrics,
             weights=weights.name,
+            precision=precision,
             files=files,
         )
         text = json.dumps(manifest.model_dump(mode="json"), indent=2) + "\n"

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from service.errors import FileDamaged, ModelUnavailable
+from service.inference.engines.choice import runtime
 from service.inference.labels import ClassTable
 from service.inference.predictions import InputSpec, ModelInfo
-from service.models.architectures import ARCHITECTURES, Architecture
+from service.models.architectures import ARCHITECTURES, Architecture, OfficialWeights
 from service.models.registry import (
     MANIFEST,
     ModelVersion,
@@ -30,6 +31,8 @@ RANDOM_VERSION = "seed-0"
 class ServedModel:
     """All the app needs to know. `weights_file` None: random. `why`: one sentence for `glimt doctor`.
 
+    `prepared`: the folder of a model that is ready for its engine as it is; None when it is made from the weights.
+
     `notice` is a paragraph for the console, /health and the page when the answers are not what one would expect (demo
     model, random weights); None otherwise.
     """
@@ -42,6 +45,7 @@ class ServedModel:
     is_demo: bool
     notice: str | None
     why: str
+    prepared: Path | None = None
 
     @property
     def brief(self) -> str | None:
@@ -66,6 +70,7 @@ def choose(settings: Settings) -> ServedModel:
         if settings.named_a_model or not settings.fallback:
             raise
         return _demo(
+            settings,
             f"The demo model answers, and it knows only handwritten digits, because the ImageNet weights of "
             f"{settings.model} could not be had. {error.detail}",
             why=f"The demo model, because the weights of {settings.model} cannot be had: {error.detail}",
@@ -74,15 +79,21 @@ def choose(settings: Settings) -> ServedModel:
 
 def explain(settings: Settings) -> str:
     """What `choose` would serve and why, in a sentence or two, without downloading anything."""
-    architecture = ARCHITECTURES.get(settings.model)
-    official = architecture.official if architecture and settings.weights == "imagenet" else None
-    if official and cached(official, settings) is None:
+    official = to_download(settings)
+    if official:
         otherwise = "fails" if settings.named_a_model or not settings.fallback else "serves the demo model"
         return (
             f"{settings.model}: its ImageNet weights are not on this machine. The start downloads "
             f"{official.file_name} from {settings.weights_site}, and {otherwise} if it cannot."
         )
     return choose(settings).why
+
+
+def to_download(settings: Settings) -> OfficialWeights | None:
+    """The official weights that `choose` would have to fetch first."""
+    architecture = ARCHITECTURES.get(settings.model)
+    official = architecture.official if architecture and settings.weights == "imagenet" else None
+    return official if official and cached(official, settings) is None else None
 
 
 def _named(settings: Settings) -> ServedModel:
@@ -93,9 +104,10 @@ def _named(settings: Settings) -> ServedModel:
         return _from_registry(settings)
     architecture = ARCHITECTURES[settings.model]
     if settings.weights == "random":
-        return _random(architecture)
+        return _random(architecture, settings)
     if architecture.official is None:
         return _demo(
+            settings,
             "The demo model answers, as asked for with --model demo. It knows only handwritten digits. "
             "For a thousand kinds of things: scripts/serve --model resnet50",
             why="The demo model, because --model demo asks for it.",
@@ -116,17 +128,21 @@ def _official(architecture: Architecture, settings: Settings) -> ServedModel:
         ) from error
     checked = "hash checked" if official.md5 else "Keras publishes no hash for it"
     return _serve(
-        architecture, path, "imagenet", f"{architecture.name} with the ImageNet weights in {path} ({checked})."
+        architecture,
+        settings,
+        path,
+        "imagenet",
+        f"{architecture.name} with the ImageNet weights in {path} ({checked}).",
     )
 
 
-def _random(architecture: Architecture) -> ServedModel:
+def _random(architecture: Architecture, settings: Settings) -> ServedModel:
     notice = (
         f"{architecture.name} answers with random weights, as asked for with --weights random: good for load tests, "
         f"but the labels mean nothing. For real answers: scripts/serve --model {architecture.name}"
     )
     return ServedModel(
-        info=ModelInfo(architecture.name, RANDOM_VERSION, "tensorflow", "random"),
+        info=ModelInfo(architecture.name, RANDOM_VERSION, runtime(settings.engine), "random"),
         architecture=architecture,
         input=architecture.input,
         classes=_classes(architecture),
@@ -137,8 +153,8 @@ def _random(architecture: Architecture) -> ServedModel:
     )
 
 
-def _demo(notice: str, why: str) -> ServedModel:
-    return _serve_version(read_version(DEMO), weights="demo", is_demo=True, notice=notice, why=why)
+def _demo(settings: Settings, notice: str, why: str) -> ServedModel:
+    return _serve_version(read_version(DEMO), settings, weights="demo", is_demo=True, notice=notice, why=why)
 
 
 def _from_registry(settings: Settings) -> ServedModel:
@@ -150,7 +166,7 @@ def _from_registry(settings: Settings) -> ServedModel:
         raise ModelUnavailable(f"--weights cannot be combined with {settings.model!r}, which has its own weights.")
     version = read_version(directory)
     return _serve_version(
-        version, weights=version.weights.name, why=f"{version.name} {version.version} from {directory}."
+        version, settings, weights=_called(version), why=f"{version.name} {version.version} from {directory}."
     )
 
 
@@ -166,9 +182,8 @@ def _from_path(path: Path, settings: Settings) -> ServedModel:
             f"--weights {path} needs the architecture it was made for: --model {', '.join(ARCHITECTURES)}."
         )
     architecture = ARCHITECTURES[settings.model]
-    return _serve(
-        architecture, path, path.name, f"{architecture.name} with the weights in {path}, because --weights names it."
-    )
+    why = f"{architecture.name} with the weights in {path}, because --weights names it."
+    return _serve(architecture, settings, path, path.name, why)
 
 
 def _is_listed(path: Path) -> bool:
@@ -183,18 +198,19 @@ def _from_version(version: ModelVersion, directory: Path, settings: Settings) ->
         )
     return _serve_version(
         version,
-        weights=version.weights.name,
+        settings,
+        weights=_called(version),
         why=f"{version.name} {version.version} in {directory}, because --weights names it.",
     )
 
 
-def _serve(architecture: Architecture, weights_file: Path, weights: str, why: str) -> ServedModel:
+def _serve(architecture: Architecture, settings: Settings, weights_file: Path, weights: str, why: str) -> ServedModel:
     try:
         version = short_version(sha256(weights_file))
     except OSError as error:
         raise ModelUnavailable(f"The weights file {weights_file} cannot be read: {error.strerror}.") from error
     return ServedModel(
-        info=ModelInfo(architecture.name, version, "tensorflow", weights),
+        info=ModelInfo(architecture.name, version, runtime(settings.engine), weights),
         architecture=architecture,
         input=architecture.input,
         classes=_classes(architecture),
@@ -205,8 +221,18 @@ def _serve(architecture: Architecture, weights_file: Path, weights: str, why: st
     )
 
 
+def _called(version: ModelVersion) -> str:
+    return version.weights.name if version.precision == "float32" else version.precision
+
+
 def _serve_version(
-    version: ModelVersion, *, weights: str, why: str, is_demo: bool = False, notice: str | None = None
+    version: ModelVersion,
+    settings: Settings,
+    *,
+    weights: str,
+    why: str,
+    is_demo: bool = False,
+    notice: str | None = None,
 ) -> ServedModel:
     architecture = ARCHITECTURES.get(version.architecture)
     if architecture is None:
@@ -218,15 +244,19 @@ def _serve_version(
             f"{version.weights.parent} lists {len(version.classes)} classes, "
             f"but {architecture.name} has {architecture.classes}."
         )
+    ready = version.precision == "int8"
+    if ready and settings.engine == "tensorflow":
+        raise ModelUnavailable(f"{version.name} is int8, which only OpenVINO runs. Way out: --engine openvino")
     return ServedModel(
-        info=ModelInfo(version.name, version.version, "tensorflow", weights),
+        info=ModelInfo(version.name, version.version, "openvino" if ready else runtime(settings.engine), weights),
         architecture=architecture,
         input=version.input,
         classes=version.classes,
-        weights_file=version.weights,
+        weights_file=None if ready else version.weights,
         is_demo=is_demo,
         notice=notice,
         why=why,
+        prepared=version.weights.parent if ready else None,
     )
 
 

@@ -107,3 +107,35 @@ async def test_damaged_weights_end_the_start(tmp_path: Path) -> None:
     _, words = await process.communicate()
     assert process.returncode == 3
     assert "x.weights.h5" in words.decode()
+
+
+WARM_START = """
+import asyncio, sys
+from pathlib import Path
+from service.app import create_app, make_engine
+from service.models.served import choose
+from service.settings import Settings
+
+async def answer():
+    settings = Settings(model="demo", data_dir=Path(sys.argv[1]), engine="openvino")
+    served = choose(settings)
+    app = create_app(settings, served, make_engine(served, settings))
+    async with app.router.lifespan_context(app):
+        await app.house.worker.loaded()
+        prediction = await app.house.classifier.classify(Path(sys.argv[2]).read_bytes())
+        print(prediction.model.engine, prediction.labels[0].label)
+
+asyncio.run(answer())
+assert not {"tensorflow", "keras"} & sys.modules.keys()
+"""
+
+
+async def test_a_warm_openvino_service_never_imports_tensorflow(tmp_path: Path) -> None:
+    """The whole app starts and answers a picture without TensorFlow or Keras, though it was converted from Keras."""
+    for _ in range(2):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", WARM_START, str(tmp_path), str(DIGIT), cwd=ROOT, stdout=asyncio.subprocess.PIPE
+        )
+        said, _ = await process.communicate()
+        assert process.returncode == 0
+        assert said.decode().split() == ["openvino", "digit_7"]

@@ -146,7 +146,7 @@ async def test_overload_is_an_honest_no(tmp_path: Path) -> None:
 async def test_poison_harms_only_itself(tmp_path: Path) -> None:
     """T8: the engine fails on one picture of a batch: that one is a 500, the rest are answered."""
     engine = GatedEngine(open_gate=False)
-    engine.fail_when = 100 / 255
+    engine.fail_when = 100
     app = make_app(tmp_path, engine, max_batch=8)
     async with in_process(app) as client:
         tasks = [asyncio.create_task(client.post("/predict", content=png(red))) for red in (1, 2, 100, 3)]

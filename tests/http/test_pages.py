@@ -67,7 +67,7 @@ async def make_world(
     database = await stack.enter_async_context(Database(folder / "glimt.db"))
     pictures = await stack.enter_async_context(PictureStore(folder / "pictures"))
     model = ModelInfo("toy", "7", "gated", "random")
-    worker = await stack.enter_async_context(Worker(GatedEngine(), model, classes=10, batch_sizes=[1]))
+    worker = await stack.enter_async_context(Worker(GatedEngine(), model, classes=10, input_size=8, max_batch=1))
     await worker.loaded()
     classifier = await stack.enter_async_context(Classifier(worker, CLASSES, InputSpec(8, "unit"), settings))
     feedback, templates = FeedbackStore(database), make_templates(WEB)

@@ -31,9 +31,9 @@ def png(red: int, size: int = 12) -> bytes:
 
 @asynccontextmanager
 async def classifying(engine: GatedEngine, **changes: Any) -> AsyncIterator[Classifier]:
-    defaults: dict[str, Any] = {"grace_s": 0, "deadline_ms": 60_000}
+    defaults: dict[str, Any] = {"grace_s": 0, "deadline_ms": 60_000, "max_batch": 16, "max_wait_ms": 5}
     settings = Settings(**(defaults | changes))
-    async with Worker(engine, MODEL, classes=10, batch_sizes=[1]) as worker:
+    async with Worker(engine, MODEL, classes=10, input_size=8, max_batch=1) as worker:
         await worker.loaded()
         async with Classifier(worker, CLASSES, SPEC, settings) as classifier:
             try:
@@ -203,7 +203,7 @@ async def test_full_queue_refuses_before_decoding() -> None:
 async def test_not_ready_while_loading() -> None:
     """A client that comes too early is told to try again."""
     engine = GatedEngine()
-    worker = Worker(engine, MODEL, classes=10, batch_sizes=[1])
+    worker = Worker(engine, MODEL, classes=10, input_size=8, max_batch=1)
     async with worker, Classifier(worker, CLASSES, SPEC, Settings()) as classifier:
         with pytest.raises(NotReady, match="loading"), classifier.admission():
             pass
@@ -299,7 +299,7 @@ async def test_receipts_are_observed() -> None:
     """Metrics see every answer's receipt."""
     seen: list[Receipt] = []
     engine = GatedEngine()
-    async with Worker(engine, MODEL, classes=10, batch_sizes=[1]) as worker:
+    async with Worker(engine, MODEL, classes=10, input_size=8, max_batch=1) as worker:
         await worker.loaded()
         async with Classifier(worker, CLASSES, SPEC, Settings(), observe_receipt=seen.append) as classifier:
             prediction = await classifier.classify(png(1))

@@ -26,16 +26,16 @@ def fill(lanes: Lanes[int, int], loop: asyncio.AbstractEventLoop, lane: Lane, *a
 
 def test_the_shortest_wait_of_a_batch_judges_the_queue(loop: asyncio.AbstractEventLoop) -> None:
     """A batch in which somebody waited only shortly shows a good queue, however long its head waited."""
-    lanes = Lanes[int, int](Overload(target_s=3, interval_s=1))
-    fill(lanes, loop, INTERACTIVE, 0, 9.9, 5, 11.9, 12)
-    lanes.take(2, now=10, item_s=9)
-    lanes.take(2, now=12, item_s=9)
+    lanes = Lanes[int, int](Overload(longest_s=40, interval_s=1))  # 30 s are good
+    fill(lanes, loop, INTERACTIVE, 90, 99, 105, 119, 119)
+    lanes.take(2, now=100, item_s=12)
+    lanes.take(2, now=120, item_s=12)
     assert not lanes.overload.standing
 
 
 def test_bulk_does_not_count_as_overload(loop: asyncio.AbstractEventLoop) -> None:
     """Bulk waits long by design: a deep bulk lane neither stands nor refuses anybody."""
-    lanes = Lanes[int, int](Overload(target_s=3, interval_s=1))
+    lanes = Lanes[int, int](Overload(longest_s=4, interval_s=1))
     fill(lanes, loop, BULK, *[0] * 10)
     for now in (10, 20, 30):
         _, refused = lanes.take(2, now, item_s=9)
@@ -45,7 +45,7 @@ def test_bulk_does_not_count_as_overload(loop: asyncio.AbstractEventLoop) -> Non
 
 def test_a_hopeless_job_leaves_its_place_to_one_that_can_make_it(loop: asyncio.AbstractEventLoop) -> None:
     """A full batch takes 4 s: the job whose deadline is in 1 s waits for a batch that has room for it."""
-    lanes = Lanes[int, int](Overload())
+    lanes = Lanes[int, int](Overload(longest_s=1000))
     late, *others = fill(lanes, loop, INTERACTIVE, 0, 0, 0, 0, 0)
     late.deadline = 11
     batch, _ = lanes.take(4, now=10, item_s=1)
@@ -53,13 +53,30 @@ def test_a_hopeless_job_leaves_its_place_to_one_that_can_make_it(loop: asyncio.A
     assert lanes.take(4, now=10, item_s=1)[0] == [late]
 
 
+def test_who_will_have_left_goes_after_those_who_stay(loop: asyncio.AbstractEventLoop) -> None:
+    """Callers are known to leave after 2 s, a batch takes 1 s: one who came 1.5 s ago will not be there any more."""
+    lanes = Lanes[int, int](Overload(longest_s=2))
+    leaving, staying, stream = fill(lanes, loop, INTERACTIVE, 8.5, 9.5, 8.5)
+    stream.deadline = math.inf  # has said that it will wait
+    assert lanes.take(1, now=10, item_s=1)[0] == [staying]
+    assert lanes.take(1, now=10, item_s=1)[0] == [stream]
+    assert lanes.take(1, now=10, item_s=1)[0] == [leaving]
+
+
+def test_bulk_is_not_given_up(loop: asyncio.AbstractEventLoop) -> None:
+    """Bulk waits longer than any caller's patience, and in its order."""
+    lanes = Lanes[int, int](Overload(longest_s=2))
+    jobs = fill(lanes, loop, BULK, 0, 9.5)
+    assert lanes.take(1, now=10, item_s=1)[0] == jobs[:1]
+
+
 def test_who_set_no_deadline_is_not_refused(loop: asyncio.AbstractEventLoop) -> None:
     """Overload refuses those whose answer would come too late, not those who said that they will wait."""
-    lanes = Lanes[int, int](Overload(target_s=3, interval_s=1))
+    lanes = Lanes[int, int](Overload(longest_s=20, interval_s=1))
     patient = fill(lanes, loop, INTERACTIVE, *[0] * 9)[4]
     patient.deadline = math.inf
-    lanes.take(1, now=10, item_s=9)
-    lanes.take(1, now=20, item_s=9)
+    lanes.take(1, now=7, item_s=9)
+    lanes.take(1, now=9, item_s=9)
     batch, refused = lanes.take(1, now=30, item_s=9)
     assert len(refused) == 6
     assert batch == [patient]

@@ -14,11 +14,11 @@ from service.inference.worker import CLOSE_S, Worker
 from tests.fakes import GatedEngine
 
 MODEL = ModelInfo("fake", "1", "gated", "none")
-PICTURES = [np.full((4, 4, 3), value, np.float32) for value in (0.1, 0.5, 0.9)]
+PICTURES = [np.full((4, 4, 3), value, np.uint8) for value in (25, 128, 230)]
 
 
 def worker(engine: GatedEngine) -> Worker:
-    return Worker(engine, MODEL, classes=engine.classes, batch_sizes=[1, 2])
+    return Worker(engine, MODEL, classes=engine.classes, input_size=4, max_batch=2)
 
 
 async def test_loads_and_warms_before_ready() -> None:

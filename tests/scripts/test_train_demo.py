@@ -1,8 +1,9 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from service.inference.engines.tensorflow import TensorFlowEngine
+from service.app import make_engine
 from service.models.served import choose
 from service.settings import Settings
 
@@ -15,10 +16,11 @@ def test_the_shipped_demo_model_reads_digits_it_never_saw(dark_on_light: bool, t
     from scripts.train_demo import plain, split
 
     _, _, held, labels = split()
-    served = choose(Settings(model="demo", data_dir=tmp_path))
-    engine = TensorFlowEngine(served.architecture.build, served.weights_file, served.input, cache=tmp_path)
+    settings = Settings(model="demo", data_dir=tmp_path)
+    served = choose(settings)
+    engine = make_engine(served, settings)
     engine.load()
-    scores = engine.predict(plain(held, dark_on_light=dark_on_light))
+    scores = engine.predict(np.rint(plain(held, dark_on_light=dark_on_light) * 255).astype(np.uint8))
     engine.close()
     assert len(held) == 360
     assert (scores.argmax(axis=1) == labels).mean() >= 0.97

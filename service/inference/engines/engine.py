@@ -6,10 +6,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-Pixels = NDArray[np.float32]
-"""float32 (n, h, w, 3), normalised as the architecture wants."""
+Pixels = NDArray[np.uint8]
+"""uint8 (n, h, w, 3), RGB. The engine normalises them itself, inside its graph."""
 Scores = NDArray[np.float32]
 """float32 (n, classes), probabilities."""
+
+TOLERANCE = 1e-4
+"""How far a float32 engine's probability may be from plain Keras."""
 
 
 class Engine(Protocol):
@@ -26,7 +29,7 @@ class Engine(Protocol):
         """Run every batch size that can occur once, so that the first client does not pay for it."""
 
     def predict(self, pixels: Pixels) -> Scores:
-        """float32 (n, h, w, 3) -> float32 (n, classes) probabilities, one row per picture, n >= 1."""
+        """uint8 (n, h, w, 3) -> float32 (n, classes) probabilities, one row per picture, n >= 1."""
 
     def close(self) -> None:
         """Give the memory back. Nothing is called after this."""

@@ -9,7 +9,6 @@ import contextlib
 import ctypes
 import importlib.util
 import os
-import re
 from collections.abc import Iterator
 from ctypes import POINTER, c_char_p, c_int, c_int64, c_size_t, c_void_p
 from functools import cache
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 from service.errors import StartError
 from service.inference.engines.engine import Pixels, Scores
 
-FLOAT = 1  # TF_FLOAT
+UINT8 = 4  # TF_UINT8, tensorflow/c/tf_datatype.h
 
 
 class _Buffer(ctypes.Structure):
@@ -80,7 +79,7 @@ class GraphSession:
         self._check()
 
     def run(self, pixels: Pixels) -> Scores:
-        """float32 (n, h, w, 3) -> float32 (n, classes). The GIL is free meanwhile."""
+        """uint8 (n, h, w, 3) -> float32 (n, classes). The GIL is free meanwhile."""
         tensor_in, tensor_out = c_void_p(self._tensor(pixels)), c_void_p()
         try:
             self._tf.TF_SessionRun(
@@ -115,9 +114,9 @@ class GraphSession:
         return _Output(operation, 0)
 
     def _tensor(self, pixels: Pixels) -> int:
-        pixels = np.ascontiguousarray(pixels, np.float32)
+        pixels = np.ascontiguousarray(pixels, np.uint8)
         tensor: int = self._tf.TF_AllocateTensor(
-            FLOAT, (c_int64 * pixels.ndim)(*pixels.shape), pixels.ndim, pixels.nbytes
+            UINT8, (c_int64 * pixels.ndim)(*pixels.shape), pixels.ndim, pixels.nbytes
         )
         ctypes.memmove(self._tf.TF_TensorData(tensor), pixels.ctypes.data, pixels.nbytes)
         return tensor
@@ -164,33 +163,3 @@ def _quiet() -> Iterator[None]:
     finally:
         os.dup2(kept, 2)
         os.close(kept)
-
-
-MADV_DONTNEED = 4  # linux/mman.h
-
-
-def forget_pages() -> None:
-    """Take the library's unchanged pages out of this process: most were read once, to link it (280 MB).
-
-    What is needed again comes back from the system's page cache. A mapping with a page of our own is left alone.
-    """
-    with contextlib.suppress(AttributeError, OSError):
-        for start, end in _unchanged_mappings("libtensorflow"):
-            ctypes.CDLL(None).madvise(c_void_p(start), c_size_t(end - start), MADV_DONTNEED)
-
-
-def _unchanged_mappings(name: str) -> Iterator[tuple[int, int]]:
-    """Address ranges of read-only mappings of the file that hold no private page, as Linux tells them."""
-    mapping = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (r-.p) .*" + name)
-    found = None
-    for line in Path("/proc/self/smaps").read_text().splitlines():
-        if not line[:1].isupper():
-            found = mapping.match(line)
-        elif found and line.startswith("Anonymous:") and line.split()[1] == "0":
-            yield int(found[1], 16), int(found[2], 16)
-
-
-def give_memory_back() -> None:
-    """Return what malloc holds of freed memory to the system: 0.7 GB after loading ResNet50. Only glibc hoards so."""
-    with contextlib.suppress(AttributeError, OSError):
-        ctypes.CDLL(None).malloc_trim(0)

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import pytest
 
 from service.errors import StartError
 from service.inference.engines.engine import Engine, Pixels, Scores
-from service.inference.engines.frozen import KEPT
+from service.inference.engines.openvino import OpenVINOEngine
+from service.inference.engines.prepared import KEPT, Runtime, prepare_once
 from service.inference.engines.tensorflow import TensorFlowEngine
 from service.inference.predictions import InputSpec
 from service.models.architectures import ARCHITECTURES, build_demo
@@ -30,15 +32,27 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One cache for all, so that each model is frozen once."""
+    """One cache for all, so that each model is prepared once."""
     return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(params=["tensorflow", "openvino"])
+def runtime(request: pytest.FixtureRequest) -> Runtime:
+    name: Runtime = request.param
+    return name
+
+
+def make(runtime: Runtime, build: Callable[[], Any], weights: Path | None, spec: InputSpec, cache: Path) -> Engine:
+    """An engine that prepares its model itself, not loaded."""
+    prepare = partial(prepare_once, runtime, build, weights, spec, cache)
+    return OpenVINOEngine(prepare, spec) if runtime == "openvino" else TensorFlowEngine(prepare, spec)
 
 
 @contextmanager
 def loaded(
-    build: Callable[[], Any], weights: Path | None, input_spec: InputSpec, cache: Path
-) -> Iterator[TensorFlowEngine]:
-    engine = TensorFlowEngine(build, weights, input_spec, cache=cache)
+    runtime: Runtime, build: Callable[[], Any], weights: Path | None, spec: InputSpec, cache: Path
+) -> Iterator[Engine]:
+    engine = make(runtime, build, weights, spec, cache)
     engine.load()
     try:
         yield engine
@@ -47,22 +61,33 @@ def loaded(
 
 
 def pixels(n: int, input_spec: InputSpec, seed: int = 1) -> Pixels:
-    """Random pictures in the range that the architecture is used to."""
-    low, high = {"caffe": (-124, 151), "tf": (-1, 1), "raw": (0, 255), "unit": (0, 1), "torch": (-2, 2)}[
-        input_spec.normalisation
-    ]
+    """Random pictures."""
     shape = (n, input_spec.size, input_spec.size, 3)
-    return np.random.default_rng(seed).uniform(low, high, shape).astype(np.float32)
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
-def plain_keras(build: Callable[[], Any], weights: Path | None, batch: Pixels) -> Scores:
-    """What an ordinary Keras program answers."""
+def plain_keras(name: str, weights: Path | None, batch: Pixels) -> Scores:
+    """What an ordinary Keras program answers, with Keras's own preprocessing."""
     keras = pytest.importorskip("keras")
     keras.utils.set_random_seed(0)
-    model = build()
+    model = ARCHITECTURES[name].build()
     if weights is not None:
         model.load_weights(weights)
-    return np.asarray(model(batch, training=False))
+    return np.asarray(model(as_keras_wants(name, batch), training=False))
+
+
+def as_keras_wants(name: str, batch: Pixels) -> Any:
+    """Keras's own preprocess_input for the architecture."""
+    from keras import applications
+
+    if name == "demo":
+        return batch.astype(np.float32) / 255
+    module = {
+        "resnet50": applications.resnet50,
+        "mobilenet_v2": applications.mobilenet_v2,
+        "efficientnet_b0": applications.efficientnet,
+    }[name]
+    return module.preprocess_input(batch.astype(np.float32))
 
 
 @pytest.mark.parametrize(
@@ -75,14 +100,16 @@ def plain_keras(build: Callable[[], Any], weights: Path | None, batch: Pixels) -
         ("resnet50", None),
     ],
 )
-def test_equals_plain_keras_alone_and_in_a_batch(name: str, weights: Path | None, cache: Path) -> None:
-    """Every probability is plain Keras's within 1e-4, whoever shares the batch."""
+def test_equals_plain_keras_alone_and_in_a_batch(
+    runtime: Runtime, name: str, weights: Path | None, cache: Path
+) -> None:
+    """Every probability is plain Keras's within 1e-4, alone and whoever shares the batch."""
     if weights is not None and not weights.exists():
         pytest.skip(f"{weights} is not here")
     architecture = ARCHITECTURES[name]
     batch = pixels(5, architecture.input)
-    expected = plain_keras(architecture.build, weights, batch)
-    with loaded(architecture.build, weights, architecture.input, cache) as engine:
+    expected = plain_keras(name, weights, batch)
+    with loaded(runtime, architecture.build, weights, architecture.input, cache) as engine:
         together = engine.predict(batch)
         alone = np.concatenate([engine.predict(batch[i : i + 1]) for i in range(5)])
     assert together.dtype == np.float32
@@ -92,7 +119,7 @@ def test_equals_plain_keras_alone_and_in_a_batch(name: str, weights: Path | None
     np.testing.assert_allclose(together.sum(axis=1), 1, atol=1e-3)
 
 
-def test_folding_with_biases_and_statistics_changes_no_answer(tmp_path: Path, cache: Path) -> None:
+def test_folding_with_biases_and_statistics_changes_no_answer(runtime: Runtime, tmp_path: Path, cache: Path) -> None:
     """ResNet50 as trained has biases and statistics far from their initial values: they are folded right."""
     keras = pytest.importorskip("keras")
     model = ARCHITECTURES["resnet50"].build()
@@ -107,104 +134,106 @@ def test_folding_with_biases_and_statistics_changes_no_answer(tmp_path: Path, ca
     model.save_weights(weights)
     architecture = ARCHITECTURES["resnet50"]
     batch = pixels(2, architecture.input)
-    expected = np.asarray(model(batch, training=False))
-    with loaded(architecture.build, weights, architecture.input, cache) as engine:
+    expected = np.asarray(model(as_keras_wants("resnet50", batch), training=False))
+    with loaded(runtime, architecture.build, weights, architecture.input, cache) as engine:
         np.testing.assert_allclose(engine.predict(batch), expected, atol=1e-4, rtol=0)
 
 
-def test_random_resnet50_tells_pictures_apart(cache: Path) -> None:
+def test_random_resnet50_tells_pictures_apart(runtime: Runtime, cache: Path) -> None:
     """A load test with random weights has finite answers that differ from picture to picture."""
     architecture = ARCHITECTURES["resnet50"]
-    with loaded(architecture.build, None, architecture.input, cache) as engine:
-        flat = np.full((2, 224, 224, 3), 100, np.float32)
-        flat[1] = -100
+    with loaded(runtime, architecture.build, None, architecture.input, cache) as engine:
+        flat = np.full((2, 224, 224, 3), 220, np.uint8)
+        flat[1] = 20
         scores = engine.predict(flat)
     assert np.isfinite(scores).all()
     assert np.abs(scores[0] - scores[1]).max() > 1e-3
 
 
-def test_a_warm_cache_needs_no_keras(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second start takes the frozen graph from disk: it works even when no child can be started."""
-    with loaded(build_demo, DEMO_WEIGHTS, SMALL, cache) as engine:
+def test_a_warm_cache_needs_no_keras(runtime: Runtime, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second start takes the prepared model from disk: it works even when no child can be started."""
+    with loaded(runtime, build_demo, DEMO_WEIGHTS, SMALL, cache) as engine:
         first = engine.predict(pixels(2, SMALL))
     monkeypatch.setattr(sys, "executable", "/nonexistent")
-    with loaded(build_demo, DEMO_WEIGHTS, SMALL, cache) as engine:
+    with loaded(runtime, build_demo, DEMO_WEIGHTS, SMALL, cache) as engine:
         np.testing.assert_array_equal(engine.predict(pixels(2, SMALL)), first)
 
 
-def test_a_damaged_cache_file_is_made_again(tmp_path: Path) -> None:
-    """A flipped byte in the frozen graph is noticed, and the graph frozen anew; the cache keeps few files."""
-    with loaded(build_demo, DEMO_WEIGHTS, SMALL, tmp_path) as engine:
+def test_a_damaged_cache_file_is_made_again(runtime: Runtime, tmp_path: Path) -> None:
+    """A flipped byte is noticed, and the model prepared anew; the cache keeps few."""
+    with loaded(runtime, build_demo, DEMO_WEIGHTS, SMALL, tmp_path) as engine:
         first = engine.predict(pixels(2, SMALL))
-    (frozen,) = tmp_path.iterdir()
-    content = bytearray(frozen.read_bytes())
+    (prepared,) = tmp_path.iterdir()
+    damaged = max(prepared.iterdir(), key=lambda path: path.stat().st_size)
+    content = bytearray(damaged.read_bytes())
     content[len(content) // 2] ^= 1
-    frozen.write_bytes(content)
+    damaged.write_bytes(content)
     for n in range(2 * KEPT):
-        (tmp_path / f"{n}0ld.npz").touch()
-        os.utime(tmp_path / f"{n}0ld.npz", (n, n))
-    with loaded(build_demo, DEMO_WEIGHTS, SMALL, tmp_path) as engine:
+        old = tmp_path / f"openvino-{n:032x}"
+        old.mkdir()
+        os.utime(old, (n, n))
+    with loaded(runtime, build_demo, DEMO_WEIGHTS, SMALL, tmp_path) as engine:
         np.testing.assert_array_equal(engine.predict(pixels(2, SMALL)), first)
-    assert frozen in set(tmp_path.iterdir())
+    assert prepared in set(tmp_path.iterdir())
     assert len(list(tmp_path.iterdir())) == KEPT
 
 
-def test_weights_of_another_architecture_are_refused(cache: Path) -> None:
+def test_weights_of_another_architecture_are_refused(runtime: Runtime, cache: Path) -> None:
     """Weights that do not fit end in a StartError that names the file, the architecture and the way out."""
     architecture = ARCHITECTURES["mobilenet_v2"]
-    engine = TensorFlowEngine(architecture.build, DEMO_WEIGHTS, architecture.input, cache=cache)
+    engine = make(runtime, architecture.build, DEMO_WEIGHTS, architecture.input, cache)
     with pytest.raises(StartError, match=r"demo\.weights\.h5 does not fit .*mobilenet.*--model"):
         engine.load()
 
 
-def test_a_file_that_is_no_weights_file_is_refused(tmp_path: Path, cache: Path) -> None:
+def test_a_file_that_is_no_weights_file_is_refused(runtime: Runtime, tmp_path: Path, cache: Path) -> None:
     """Something else under a weights file's name is a StartError, not a traceback."""
     nonsense = tmp_path / "x.weights.h5"
     nonsense.write_bytes(b"not HDF5")
     with pytest.raises(StartError, match=re.escape(str(nonsense))):
-        TensorFlowEngine(build_demo, nonsense, SMALL, cache=cache).load()
+        make(runtime, build_demo, nonsense, SMALL, cache).load()
 
 
-def test_a_missing_weights_file_is_refused(tmp_path: Path) -> None:
+def test_a_missing_weights_file_is_refused(runtime: Runtime, tmp_path: Path) -> None:
     """A weights file that went away between choosing and loading is named."""
     with pytest.raises(StartError, match=r"gone\.h5 cannot be read"):
-        TensorFlowEngine(build_demo, tmp_path / "gone.h5", SMALL, cache=tmp_path).load()
+        make(runtime, build_demo, tmp_path / "gone.h5", SMALL, tmp_path).load()
 
 
-def test_weights_with_nan_are_refused(tmp_path: Path, cache: Path) -> None:
+def test_weights_with_nan_are_refused(runtime: Runtime, tmp_path: Path, cache: Path) -> None:
     """A diverged training run's weights cannot be served."""
     pytest.importorskip("keras")
     model = build_demo()
     model.set_weights([np.full_like(w, np.nan) for w in model.get_weights()])
     model.save_weights(tmp_path / "nan.weights.h5")
     with pytest.raises(StartError, match="does not answer probabilities"):
-        TensorFlowEngine(build_demo, tmp_path / "nan.weights.h5", SMALL, cache=cache).load()
+        make(runtime, build_demo, tmp_path / "nan.weights.h5", SMALL, cache).load()
 
 
-def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    """No room or no right to keep the frozen graph: the folder is in the words."""
+def test_a_cache_that_cannot_be_written_is_named(runtime: Runtime, tmp_path: Path) -> None:
+    """No room or no right to keep the prepared model: the folder is in the words."""
     (tmp_path / "file").touch()
     with pytest.raises(StartError, match=r"cannot be kept in .*file"):
-        TensorFlowEngine(build_demo, DEMO_WEIGHTS, SMALL, cache=tmp_path / "file" / "cache").load()
+        make(runtime, build_demo, DEMO_WEIGHTS, SMALL, tmp_path / "file" / "cache").load()
 
 
-def test_build_must_be_a_function_another_process_can_find(tmp_path: Path) -> None:
+def test_build_must_be_a_function_another_process_can_find(runtime: Runtime, tmp_path: Path) -> None:
     """A lambda cannot be named to the child: the programmer is told."""
     with pytest.raises(TypeError, match="module's own function"):
-        TensorFlowEngine(lambda: None, None, SMALL, cache=tmp_path).load()
+        make(runtime, lambda: None, None, SMALL, tmp_path).load()
 
 
-def test_a_wrong_shape_is_an_error_and_the_next_batch_works(cache: Path) -> None:
+def test_a_wrong_shape_is_an_error_and_the_next_batch_works(runtime: Runtime, cache: Path) -> None:
     """TensorFlow's refusal of one batch comes back as RuntimeError and leaves the session usable."""
-    with loaded(build_demo, DEMO_WEIGHTS, SMALL, cache) as engine:
+    with loaded(runtime, build_demo, DEMO_WEIGHTS, SMALL, cache) as engine:
         with pytest.raises(RuntimeError):
             engine.predict(np.zeros((1, 32, 32, 4), np.float32))
         assert engine.predict(pixels(1, SMALL)).shape == (1, 10)
 
 
-def test_order_of_calls(cache: Path) -> None:
+def test_order_of_calls(runtime: Runtime, cache: Path) -> None:
     """predict before load and after close is refused; close twice is once; the engine keeps the Protocol."""
-    engine: Engine = TensorFlowEngine(build_demo, DEMO_WEIGHTS, SMALL, cache=cache)
+    engine: Engine = make(runtime, build_demo, DEMO_WEIGHTS, SMALL, cache)
     with pytest.raises(RuntimeError, match="before load"):
         engine.predict(pixels(1, SMALL))
     engine.load()
@@ -217,11 +246,16 @@ def test_order_of_calls(cache: Path) -> None:
 
 MEASURE_MEMORY = """
 import sys
+from functools import partial
 from pathlib import Path
+from service.inference.engines.openvino import OpenVINOEngine
+from service.inference.engines.prepared import prepare_once
 from service.inference.engines.tensorflow import TensorFlowEngine
 from service.models.architectures import ARCHITECTURES
+runtime, cache = sys.argv[1], Path(sys.argv[2])
 architecture = ARCHITECTURES["resnet50"]
-engine = TensorFlowEngine(architecture.build, None, architecture.input, cache=Path(sys.argv[1]))
+prepare = partial(prepare_once, runtime, architecture.build, None, architecture.input, cache)
+engine = {"openvino": OpenVINOEngine, "tensorflow": TensorFlowEngine}[runtime](prepare, architecture.input)
 engine.load()
 engine.warm_up([1, 2, 4, 8, 16])
 engine.warm_up([16, 8, 4, 2, 1])
@@ -229,11 +263,12 @@ assert not {"tensorflow", "keras"} & sys.modules.keys()
 status = Path("/proc/self/status").read_text()
 print(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")))
 """
+MOST_MIB = {"tensorflow": 1050, "openvino": 500}
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
-def test_resnet50_is_small_in_memory(cache: Path) -> None:
-    """ResNet50 at batch 16 stays under 1,050 MiB resident, without TensorFlow's Python package: it was 2,700."""
-    python = [sys.executable, "-c", MEASURE_MEMORY, str(cache)]
+def test_resnet50_is_small_in_memory(runtime: Runtime, cache: Path) -> None:
+    """ResNet50 at batch 16 stays small, and neither engine imports TensorFlow's Python package: it was 2,700 MiB."""
+    python = [sys.executable, "-c", MEASURE_MEMORY, runtime, str(cache)]
     ran = subprocess.run(python, capture_output=True, text=True, check=True, timeout=300)
-    assert int(ran.stdout) / 1024 < 1050
+    assert int(ran.stdout) / 1024 < MOST_MIB[runtime]

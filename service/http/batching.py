@@ -1,0 +1,107 @@
+"""GET and PATCH /api/batching: read and change how batches are made, while the service runs."""
+
+from dataclasses import asdict
+from typing import Any, Literal
+
+import orjson
+import structlog
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from service.errors import BadRequest, BodyTooLarge, ClientGone, InvalidField
+from service.http.access import require_operator
+from service.http.feedback import reasons
+from service.inference.classifier import Classifier
+
+MAX_BODY_BYTES = 4096
+LIMITS = (
+    "max_batch is a whole number from 1 to 256, max_wait_ms a number from 0 to 1000, max_pending a whole number from "
+    "1 to 65536, auto is true for what the calibration chose; what is left out stays as it is."
+)
+EXAMPLE = """curl -X PATCH --json '{"max_batch": 16}' http://localhost:8000/api/batching"""
+
+log = structlog.get_logger()
+
+
+class BatchingChange(BaseModel):
+    """The JSON of PATCH /api/batching. What is absent or null stays as it is. The ranges are those of Settings."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    max_batch: int | None = Field(None, ge=1, le=256)
+    max_wait_ms: float | None = Field(None, ge=0, le=1000)
+    max_pending: int | None = Field(None, ge=1, le=65536)
+    auto: Literal[True] | None = Field(None, description="Back to the batch and window that the calibration chose.")
+
+    @classmethod
+    def of(cls, content: object, *, strict: bool = True) -> "BatchingChange":
+        """Check it; a form's text is not `strict`. Raises InvalidField naming the field and what it may be."""
+        try:
+            return cls.model_validate(content, strict=strict)
+        except ValidationError as error:
+            raise InvalidField(f"{reasons(error)}. {LIMITS}") from error
+
+
+class Batching:
+    """The endpoint and what it needs."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        self._classifier = classifier
+
+    async def read(self, request: Request) -> Response:
+        """The limits in force, the measured curve and the queue."""
+        return Response(orjson.dumps(batching_document(self._classifier)), media_type="application/json")
+
+    async def change(self, request: Request) -> Response:
+        """Change limits; the next batch obeys. The same document as `read`, after the change."""
+        who = require_operator(request)
+        configure(self._classifier, BatchingChange.of(await _read_json(request)), who)
+        return await self.read(request)
+
+
+def configure(classifier: Classifier, change: BatchingChange, who: str) -> None:
+    """Give the change to the batcher, and write down who did it and what was before."""
+    before = limits(classifier)
+    classifier.configure(**change.model_dump())
+    after = limits(classifier)
+    if after != before:
+        log.info("batching changed", who=who, before=before, after=after)
+
+
+def limits(classifier: Classifier) -> dict[str, Any]:
+    """What can be changed, as it is now, and whether the calibration chose it."""
+    stats = classifier.stats()
+    return {
+        "max_batch": stats.max_batch,
+        "max_wait_ms": round(stats.max_wait_ms, 6),  # it is kept in seconds, and 1.1 must come back as 1.1
+        "max_pending": stats.max_pending,
+        "auto": classifier.auto,
+    }
+
+
+def batching_document(classifier: Classifier) -> dict[str, Any]:
+    """Durations in milliseconds, rates per second."""
+    curve = [
+        {"batch": point.batch, "ms": round(point.ms, 2), "per_s": round(point.per_s, 1)} for point in classifier.curve
+    ]
+    about = {"engine": classifier.model.engine, "curve": curve, "queue": asdict(classifier.stats())}
+    return limits(classifier) | about
+
+
+async def _read_json(request: Request) -> object:
+    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise BadRequest(f"A change is JSON, sent with Content-Type: application/json: {EXAMPLE}.")
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MAX_BODY_BYTES:
+                raise BodyTooLarge(f"A change may have at most {MAX_BODY_BYTES} bytes. {LIMITS}")
+    except ClientDisconnect as error:
+        raise ClientGone() from error
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(f"The body is not JSON: {error}. Right is: {EXAMPLE}.") from error

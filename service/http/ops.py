@@ -1,0 +1,69 @@
+"""The live panel /ops: a page, the fragment it asks for each second, and the form that moves the batch limits.
+
+Knows HTTP and where to ask; what the figures mean is in panel.py.
+"""
+
+import time
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.templating import Jinja2Templates
+
+from service.http.access import ELSEWHERE, may_operate, require_operator
+from service.http.batching import BatchingChange, configure, limits
+from service.http.pages import LIGHTS
+from service.http.panel import BATCH_STOPS, WAIT_STOPS_MS, Panel, curve_chart, dial
+from service.http.uploads import MAX_FIELD_BYTES, read_form
+from service.inference.classifier import Classifier
+from service.metrics import Metrics
+
+
+class Ops:
+    """The endpoints of the panel and what they need. Without JavaScript the page stands still and the form works."""
+
+    def __init__(
+        self, classifier: Classifier, metrics: Metrics, templates: Jinja2Templates, notice: str | None
+    ) -> None:
+        self._classifier = classifier
+        self._metrics = metrics
+        self._templates = templates
+        self._notice = notice
+        self._started = time.monotonic()
+
+    async def page(self, request: Request) -> Response:
+        """The whole panel."""
+        return self._page(request)
+
+    async def live(self, request: Request) -> Response:
+        """What moves, polled by the page."""
+        return self._templates.TemplateResponse(request, "_ops_live.html", {"panel": self._panel()})
+
+    async def change(self, request: Request) -> Response:
+        """The form: new limits at once. Answers what is in force now, or the whole page without JavaScript."""
+        who = require_operator(request)
+        form = await read_form(request, max_files=0, max_file_bytes=MAX_FIELD_BYTES)
+        configure(self._classifier, BatchingChange.of(form.fields, strict=False), who)
+        if "hx-request" not in request.headers:
+            return self._page(request)
+        return self._templates.TemplateResponse(request, "_ops_said.html", {"limits": limits(self._classifier)})
+
+    def _page(self, request: Request) -> Response:
+        status, model, now = self._classifier.status, self._classifier.model, limits(self._classifier)
+        context = {
+            "light": {"state": status, "words": LIGHTS[status], "model": f"{model.name} {model.version}"},
+            "notice": self._notice,
+            "panel": self._panel(),
+            "limits": now,
+            "dials": [
+                dial("max_batch", "Largest batch", now["max_batch"], BATCH_STOPS, lowest=1),
+                dial("max_wait_ms", "Window in ms", now["max_wait_ms"], WAIT_STOPS_MS, lowest=0),
+            ],
+            "may_operate": may_operate(request),
+            "elsewhere": ELSEWHERE,
+            "chart": curve_chart(self._classifier.curve),
+            "curve": self._classifier.curve,
+        }
+        return self._templates.TemplateResponse(request, "ops.html", context)
+
+    def _panel(self) -> Panel:
+        return Panel(self._classifier, self._metrics, time.monotonic() - self._started)

@@ -1,0 +1,254 @@
+"""perf/locustfile.py and perf/shapes.py: the real Locust in a process of its own, its service a real or a bad one."""
+
+import asyncio
+import importlib
+import json
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx2
+import pytest
+
+from tests.fakes import GatedEngine
+from tests.world import free_socket, make_app, under_uvicorn
+
+pytestmark = pytest.mark.skipif(find_spec("locust") is None, reason="Locust is not installed: pip install '.[load]'")
+
+ROOT = Path(__file__).parents[2]
+BOTH = "perf/locustfile.py,perf/shapes.py"
+HEAD = b"HTTP/1.1 %d x\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n%b\r\n"
+GOOD = b'{"index": 0, "filename": "0.jpg", "success": true}\n'
+BAD = b'{"index": 1, "filename": "1.jpg", "error": {"code": "image_corrupt"}}\n'
+DONE = b'{"done": true, "ok": 2, "failed": 0}\n'
+
+
+class Load(NamedTuple):
+    """What Locust reported: samples and failures by row, its exit code, and its words, with the reasons of failures."""
+
+    samples: Counter[str]
+    failures: Counter[str]
+    exit_code: int | None
+    words: str
+
+
+async def locust(port: int, *arguments: str, files: str = "perf/locustfile.py") -> Load:
+    """Run Locust headless until it ends."""
+    command = ["-m", "locust", "-f", files, "-H", f"http://127.0.0.1:{port}", "--headless", "--json", *arguments]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *command,
+        cwd=ROOT,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    report, words = await process.communicate()
+    samples: Counter[str] = Counter()
+    failures: Counter[str] = Counter()
+    for row in json.loads(report):
+        samples[row["name"]] += row["num_requests"]
+        failures[row["name"]] += row["num_failures"]
+    return Load(samples, +failures, process.returncode, words.decode())
+
+
+@asynccontextmanager
+async def always(answer: bytes) -> AsyncIterator[int]:
+    """A server that reads each request whole, answers it with these bytes and hangs up; its port."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        await reader.readexactly(int(head.split(b"content-length: ")[1].split()[0]))
+        writer.write(answer)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+def chunk(line: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(line), line)
+
+
+@pytest.fixture(scope="module")
+def everybody(tmp_path_factory: pytest.TempPathFactory) -> tuple[Load, int]:
+    """One short run of all the users at once, and how many pictures the engine has computed."""
+    engine = GatedEngine()
+
+    async def run() -> Load:
+        async with under_uvicorn(make_app(tmp_path_factory.mktemp("data"), engine)) as port:
+            arguments = ["-u", "16", "-r", "16", "-t", "5s", "--rest", "0.3", "--parts", "3", "--receipts"]
+            return await locust(port, *arguments)
+
+    return asyncio.run(run()), sum(map(len, engine.batches))
+
+
+@pytest.fixture
+def shapes(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The module, in this process: Locust must not put gevent under our sockets."""
+    monkeypatch.setenv("LOCUST_SKIP_MONKEY_PATCH", "1")
+    return importlib.import_module("perf.shapes")
+
+
+@pytest.mark.slow
+def test_every_user_has_samples_and_none_fails(everybody: tuple[Load, int]) -> None:
+    """Json, Stream, Page, Feedback and ReferenceA all do what they are for against the real service."""
+    load, _ = everybody
+    rows = ["/predict raw", "/predict form", "/predict stream of 3", "picture", "/", "/static/...", "/ card"]
+    missing = {*rows, "/feedback", "queue", "infer"} - {name for name, count in load.samples.items() if count}
+    assert (missing, load.failures, load.exit_code) == (set(), Counter(), 0), load.words
+    assert {"A: /", "A: /predict"} & set(load.samples)
+
+
+@pytest.mark.slow
+def test_no_picture_is_answered_by_the_cache(everybody: tuple[Load, int]) -> None:
+    """The service's cache is on, and yet the engine has computed every picture that was answered."""
+    load, computed = everybody
+    answered = sum(load.samples[row] for row in ("/predict raw", "/predict form", "picture", "/ card", "A: /predict"))
+    assert answered <= computed <= answered + 3 * 16  # those on their way when Locust stopped
+
+
+@pytest.mark.slow
+def test_a_line_of_a_stream_is_a_sample(everybody: tuple[Load, int]) -> None:
+    """Three pictures in a request are three samples beside the request's own."""
+    load, _ = everybody
+    streams = load.samples["/predict stream of 3"]
+    assert 3 * streams <= load.samples["picture"] <= 3 * (streams + 16)
+
+
+@pytest.mark.slow
+async def test_repeats_may_be_answered_by_the_cache(tmp_path: Path) -> None:
+    """With --repeat the made pictures, 40 of them, are computed once each at most."""
+    engine = GatedEngine()
+    async with under_uvicorn(make_app(tmp_path, engine)) as port:
+        load = await locust(port, "-u", "2", "-t", "3s", "--repeat", "Json")
+    assert load.samples.total() > 40 >= sum(map(len, engine.batches))
+
+
+@pytest.mark.slow
+async def test_a_refusal_is_no_failure_and_its_wait_is_obeyed() -> None:
+    """A 503 with Retry-After: 1 has a row of its own, and each of two users comes back once a second at most."""
+    answer = b"HTTP/1.1 503 x\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
+    async with always(answer) as port:
+        load = await locust(port, "-u", "2", "-r", "2", "-t", "3s", "Json")
+    refused = load.samples["/predict raw refused"] + load.samples["/predict form refused"]
+    assert (load.samples.total(), load.failures) == (refused, Counter())
+    assert 2 <= refused <= 2 * 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        pytest.param(b"HTTP/1.1 503 x\r\nContent-Length: 0\r\n\r\n", "503", id="a 503 without Retry-After"),
+        pytest.param(b"HTTP/1.1 200 x\r\nContent-Length: 2\r\n\r\n{}", "receipt", id="an answer without a receipt"),
+        pytest.param(b"", "", id="no answer"),
+    ],
+)
+async def test_what_is_no_answer_is_a_failure(answer: bytes, reason: str) -> None:
+    """Everything but an answer and a refusal counts as failed, and Locust's exit code says so."""
+    async with always(answer) as port:
+        load = await locust(port, "-t", "2s", "--rest", "0.2", "Json")
+    assert 0 < load.failures.total() == load.samples.total()
+    assert load.exit_code == 1
+    assert reason in load.words.partition("Error report")[2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("lines", "row", "reason"),
+    [
+        pytest.param([GOOD, BAD, DONE], "picture", "image_corrupt", id="an error line"),
+        pytest.param([GOOD, GOOD], "/predict stream of 2", "there is no last line", id="no last line"),
+        pytest.param([GOOD, GOOD, b'{"done": false, "code": "interrupted"}\n'], "/predict stream of 2", "interrupted"),
+        pytest.param([GOOD, DONE], "/predict stream of 2", "another number of lines", id="a picture forgotten"),
+        pytest.param([GOOD, b"{", DONE], "/predict stream of 2", "JSON", id="a broken line"),
+    ],
+)
+async def test_a_bad_stream_is_a_failure(lines: list[bytes], row: str, reason: str) -> None:
+    """Locust sees a 200 in each of these; what fails is the picture or the stream, with the reason."""
+    answer = HEAD % (200, b"") + b"".join(map(chunk, lines)) + b"0\r\n\r\n"
+    async with always(answer) as port:
+        load = await locust(port, "-t", "2s", "--rest", "0.2", "--parts", "2", "Stream")
+    assert load.failures[row] > 0
+    assert reason in load.words.partition("Error report")[2]
+
+
+@pytest.mark.slow
+async def test_a_stream_cut_half_way_is_a_failure() -> None:
+    """The connection ends within the body: a failed request, not an exception in the user."""
+    async with always(HEAD % (200, b"") + chunk(GOOD)) as port:
+        load = await locust(port, "-t", "2s", "--rest", "0.2", "--parts", "2", "Stream")
+    assert load.failures["/predict stream of 2"] > 0
+    assert "Traceback" not in load.words
+
+
+@pytest.mark.slow
+async def test_the_shape_that_was_named_runs_headless_and_ends_the_run(tmp_path: Path) -> None:
+    """Locust alone would take the first shape class and ignore the rest: here the option decides."""
+    async with under_uvicorn(make_app(tmp_path, GatedEngine())) as port:
+        load = await locust(port, "--shape", "spike", "--levels", "1,4", "--hold", "1", "ReferenceA", files=BOTH)
+    updates = [line.split("updating to ")[1].split()[0] for line in load.words.splitlines() if "updating to" in line]
+    assert updates == ["1", "4", "1"]
+    assert load.exit_code == 0
+
+
+@pytest.mark.slow
+async def test_the_options_stand_in_locusts_page() -> None:
+    """The page starts with both files, and its form has our fields."""
+    with free_socket() as free:
+        port = free.getsockname()[1]
+    command = ["-m", "locust", "-f", BOTH, "--web-host", "127.0.0.1", "--web-port", str(port)]
+    quiet = asyncio.subprocess.DEVNULL
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *command, cwd=ROOT, stdin=quiet, stdout=quiet, stderr=quiet
+    )
+    try:
+        page = await first_answer(f"http://127.0.0.1:{port}/")
+    finally:
+        process.terminate()
+        await process.wait()
+    assert all(f'"{name}": {{"choices"' in page for name in ("shape", "levels", "hold", "images", "parts", "rest"))
+
+
+async def first_answer(url: str) -> str:
+    async with asyncio.timeout(30), httpx2.AsyncClient() as client:
+        while True:
+            try:
+                return (await client.get(url)).text
+            except httpx2.TransportError:
+                await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("shape", "hold_s", "stages"),
+    [
+        ("steps", 0.0, [(10, 60.0), (50, 60.0), (25, 60.0)]),
+        ("steps", 5.0, [(10, 5.0), (50, 5.0), (25, 5.0)]),
+        ("spike", 0.0, [(10, 60.0), (50, 60.0), (10, 60.0)]),
+        ("soak", 0.0, [(50, 1800.0)]),
+        ("soak", 90.0, [(50, 90.0)]),
+    ],
+)
+def test_the_plan_of_each_shape(shapes: Any, shape: str, hold_s: float, stages: list[tuple[int, float]]) -> None:
+    """Steps climbs the levels as given, spike goes from the lowest to the highest and back, soak holds the highest."""
+    assert shapes.plan(shape, [10, 50, 25], hold_s) == stages
+
+
+@pytest.mark.parametrize(("at_s", "users"), [(0, 10), (4.9, 10), (5, 50), (7.9, 50), (8, None), (100, None)])
+def test_a_stage_lasts_its_seconds_and_after_the_last_it_is_over(shapes: Any, at_s: float, users: int | None) -> None:
+    """Stages follow one another; None is Locust's word for the end."""
+    assert shapes.users_at(at_s, [(10, 5.0), (50, 3.0)]) == users
+
+
+@pytest.mark.parametrize("text", ["", "10,x", "0,10", "-5"])
+def test_levels_that_are_none_are_refused(shapes: Any, text: str) -> None:
+    """A level is a whole number of users, at least one."""
+    with pytest.raises(ValueError, match=r"level|invalid literal"):
+        shapes.levels_of(text)
