@@ -1,12 +1,14 @@
-"""How much of the engine's own speed the service keeps: closed-loop clients against the frozen engine alone.
+"""How much of the engine's own speed the service keeps: closed-loop clients against the engine alone.
 
     .venv/bin/python -m perf.closed_loop [--clients 1 32 100] [--seconds 30] [--rounds 3] [--images DIR]
+        [--engine openvino] [--model NAME --data-dir DIR] [-- further options for glimt serve]
 
-Starts `glimt serve` with ResNet50 (random, seeded weights; a matrix product costs the same), cache off, and sends
-distinct pictures. Right before and after each run the reference is measured in this same session: the same engine
-class alone, batch 8, in a process of its own, while the service is stopped (SIGSTOP), because a machine's speed
-drifts. Printed per number of clients: pictures/s, the ratio to the mean of the two references, latencies, batch
-sizes and why the batches left, event-loop lag; at the end resident memory and idle CPU.
+Starts `glimt serve` with ResNet50 (random, seeded weights; a matrix product costs the same) or a model of the
+registry, cache off, and sends distinct pictures. Right before and after each run the reference is measured in this
+same session: the same engine class alone, batch 8 (for a lone client batch 1), in a process of its own, while the
+service is stopped (SIGSTOP), because a machine's speed drifts. Printed per number of clients: pictures/s, the ratio to
+the mean of the two references, for a lone client also of its p50 to the engine's time, latencies, batch sizes and why
+the batches left, event-loop lag; at the end resident memory and idle CPU.
 """
 
 import argparse
@@ -43,19 +45,20 @@ from pathlib import Path
 from service.app import make_engine
 from service.models.served import choose
 from service.settings import Settings
-settings = Settings(model="resnet50", weights="random", data_dir=Path(sys.argv[1]))
+settings = Settings(**dict(pair.split("=", 1) for pair in sys.argv[1:]))
 served = choose(settings)
 engine = make_engine(served, settings)
 engine.load()
-engine.warm_up([8])
-pixels = np.random.default_rng(0).uniform(-120, 130, (8, 224, 224, 3)).astype(np.float32)
+engine.warm_up([1, 8])
+pixels = np.random.default_rng(0).integers(0, 256, (8, 224, 224, 3), dtype=np.uint8)
 print("ready", flush=True)
 for line in sys.stdin:
+    batch, seconds = line.split()
     started, runs = time.perf_counter(), 0
-    while time.perf_counter() - started < float(line):
-        engine.predict(pixels)
+    while time.perf_counter() - started < float(seconds):
+        engine.predict(pixels[: int(batch)])
         runs += 1
-    print(8 * runs / (time.perf_counter() - started), flush=True)
+    print(int(batch) * runs / (time.perf_counter() - started), flush=True)
 """
 
 
@@ -171,12 +174,12 @@ def ready(port: int) -> bool:
 
 
 class Reference:
-    """The frozen engine alone, at batch 8, with the service stopped meanwhile."""
+    """The engine alone, with the service stopped meanwhile. `settings`: of the engine and model."""
 
-    def __init__(self, data: Path, service_pid: int) -> None:
+    def __init__(self, settings: dict[str, str], service_pid: int) -> None:
         self._pid = service_pid
         self._process = subprocess.Popen(
-            [sys.executable, "-c", REFERENCE, str(data)],
+            [sys.executable, "-c", REFERENCE, *(f"{name}={value}" for name, value in settings.items())],
             cwd=ROOT,
             text=True,
             stdin=subprocess.PIPE,
@@ -185,12 +188,12 @@ class Reference:
         )
         self._line()
 
-    def measure(self) -> float:
+    def measure(self, batch: int) -> float:
         """Pictures per second."""
         os.kill(self._pid, signal.SIGSTOP)
         try:
             assert self._process.stdin
-            self._process.stdin.write(f"{REFERENCE_SECONDS}\n")
+            self._process.stdin.write(f"{batch} {REFERENCE_SECONDS}\n")
             self._process.stdin.flush()
             return float(self._line())
         finally:
@@ -228,6 +231,8 @@ def report(run: Run, references: tuple[float, float], before: dict[str, float], 
     if len(run.latencies) < 2:
         raise SystemExit(f"{run.clients} clients got no answers; statuses: {dict(run.failures)}")
     cuts = statistics.quantiles(run.latencies, n=100)
+    if run.clients == 1:
+        print(f"   1 client   p50 / engine alone at batch 1: {cuts[49] * statistics.mean(references):.2f}")
     print(
         f"{run.clients:>4} clients  {run.per_second:6.2f} pictures/s  ratio {ratio:.3f} "
         f"to the reference {references[0]:.2f} / {references[1]:.2f}\n"
@@ -249,9 +254,10 @@ def measure(
     print(f"idle: {idle:.2%} of a core; memory when ready {resident_mb(pid)} MB", flush=True)
     for _ in range(options.rounds):
         for clients in options.clients:
-            first, before = reference.measure(), metrics(port)
+            batch = min(clients, 8)
+            first, before = reference.measure(batch), metrics(port)
             run = asyncio.run(closed_loop(port, clients, supply, options.seconds))
-            after, second = metrics(port), reference.measure()
+            after, second = metrics(port), reference.measure(batch)
             ratios[clients].append(report(run, (first, second), before, after))
     print(f"memory after the load {resident_mb(pid)} MB")
 
@@ -263,19 +269,32 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--images", type=Path, default=SHARED_PHOTOS)
+    parser.add_argument("--engine", default="openvino")
+    parser.add_argument("--model", default="resnet50")
+    parser.add_argument("--data-dir", type=Path, help="where a model of the registry is")
     parser.add_argument("serve", nargs="*", help="further options for glimt serve, after --")
     options = parser.parse_args()
     ratios: dict[int, list[float]] = {clients: [] for clients in options.clients}
-    arguments = ["--model", "resnet50", "--weights", "random", "--cache-entries", "0", "--log-level", "warning"]
-    with tempfile.TemporaryDirectory() as folder, service([*arguments, *options.serve], Path(folder)) as (pid, port):
-        reference = Reference(Path(folder), pid)
+    with tempfile.TemporaryDirectory() as folder:
+        compare(options, options.data_dir or Path(folder), ratios)
+    for clients, values in ratios.items():
+        shown = [round(value, 3) for value in sorted(values)]
+        print(f"{clients:>4} clients  median ratio {statistics.median(values):.3f}  of {shown}")
+
+
+def compare(options: argparse.Namespace, data: Path, ratios: dict[int, list[float]]) -> None:
+    """The service and the reference, both up; fills `ratios`."""
+    chosen = {"engine": options.engine, "model": options.model}
+    if options.model == "resnet50":
+        chosen["weights"] = "random"
+    arguments = [part for name, value in chosen.items() for part in (f"--{name}", value)]
+    arguments += ["--cache-entries", "0", "--log-level", "warning", *options.serve]
+    with service(arguments, data) as (pid, port):
+        reference = Reference(chosen | {"data_dir": str(data)}, pid)
         try:
             measure(options, port, pid, reference, ratios)
         finally:
             reference.close()
-    for clients, values in ratios.items():
-        shown = [round(value, 3) for value in sorted(values)]
-        print(f"{clients:>4} clients  median ratio {statistics.median(values):.3f}  of {shown}")
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ RUNTIMES = {
     "keras": {"inference/engines/preparing.py", "models/architectures.py"},
     "openvino": {"inference/engines/converting.py", "inference/engines/openvino.py"},
 }
-STANDARD_LIBRARY_ONLY = ["inference/batcher.py", "inference/lanes.py", "inference/overload.py"]
+STANDARD_LIBRARY_ONLY = [f"inference/{name}.py" for name in ("batcher", "halving", "lanes", "overload")]
 FILES = sorted(SERVICE.rglob("*.py"))
 
 

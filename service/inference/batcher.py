@@ -7,7 +7,7 @@ The rules, each with its test in tests/inference/test_batcher.py:
   head leaves at once and batches grow while the runner is busy), when waiting on would cost somebody the deadline,
   or at drain. If the runner is free and nobody has announced another item, waiting buys nothing: it leaves idle.
 - A cancelled or past-deadline job never enters a batch. Every `submit` ends exactly once.
-- A run that raises is repeated in halves, so that only the guilty item fails.
+- A run that raises is repeated in halves, so that only the guilty item fails (halving.py).
 - Who goes first is decided in lanes.py (interactive, bulk) and overload.py (when the queue stands).
 """
 
@@ -21,6 +21,7 @@ from typing import Generic, Self, TypeVar
 
 from service.errors import DeadlineExceeded, Draining, EngineFailed, GlimtError, NotReady, QueueFull, Unavailable
 from service.inference.batches import Batch, Outcome, Stats
+from service.inference.halving import in_halves
 from service.inference.lanes import INTERACTIVE, Job, Lane, Lanes
 from service.inference.overload import Overload
 from service.inference.predictions import Released
@@ -274,37 +275,13 @@ class Batcher(Generic[Item, Result]):
         return (window, "window") if window <= urgent else (urgent, "deadline")
 
     async def _compute(self, jobs: Sequence[Job[Item, Outcome[Result]]], released_by: Released) -> None:
-        """Run the jobs that are still wanted; when the run fails, each half on its own."""
-        jobs = [job for job in jobs if not job.future.done()]
-        if not jobs:
-            return
-        started = self._loop.time()
-        results, error = await self._attempt([job.item for job in jobs])
-        run_s = self._loop.time() - started
-        if error is None:
-            self._item_s += SMOOTHING * (run_s / len(jobs) - self._item_s)
-            for job, result in zip(jobs, results, strict=True):
-                self._settle(job, Outcome(result, started - job.arrived, len(jobs), released_by))
-        elif len(jobs) == 1:
-            self._settle(jobs[0], _engine_failed(error))
-        else:
-            log.warning("a batch of %d failed and is repeated in halves: %r", len(jobs), error)
-            middle = len(jobs) // 2
-            await self._compute(jobs[:middle], released_by)
-            await self._compute(jobs[middle:], released_by)
-
-    async def _attempt(self, items: list[Item]) -> tuple[Sequence[Result], BaseException | None]:
-        """One run: its results, or what went wrong, even a SystemExit from the runner's thread."""
-        try:
-            results = await self._run(items)
-            if len(results) != len(items):
-                raise RuntimeError(f"the runner returned {len(results)} results for {len(items)} items")
-            return results, None
-        except BaseException as error:
-            task = asyncio.current_task()
-            if isinstance(error, GeneratorExit) or (task is not None and task.cancelling()):
-                raise
-            return [], error
+        async for run in in_halves(self._run, jobs):
+            if run.error is not None:
+                self._settle(run.jobs[0], _engine_failed(run.error))
+                continue
+            self._item_s += SMOOTHING * (run.seconds / len(run.jobs) - self._item_s)
+            for job, result in zip(run.jobs, run.results, strict=True):
+                self._settle(job, Outcome(result, run.started - job.arrived, len(run.jobs), released_by))
 
     def _settle(self, job: Job[Item, Outcome[Result]], end: Outcome[Result] | GlimtError) -> None:
         if job.future.done():

@@ -260,7 +260,7 @@ class Classifier:
         while True:
             if (answer := self._cache.get(key)) is not None:
                 self._cache.move_to_end(key)
-                return answer
+                return _not_computed(answer)
             joined = flight in self._flights
             if not joined:
                 self._start_flight(flight, key, self._compute(wanted, sha256))
@@ -278,7 +278,7 @@ class Classifier:
             if self._flights.get(name) is flight:
                 del self._flights[name]
             if not task.cancelled() and task.exception() is None:
-                self._remember(key, _not_computed(task.result()))
+                self._remember(key, task.result())
 
         flight.task.add_done_callback(landed)
 
