@@ -1,0 +1,138 @@
+"""Closed-loop clients over raw HTTP/1.1: each asks, waits, asks again. As light as can be, for they share the machine.
+
+A client has a patience: when it is over, it closes the connection and asks again on a new one. It tells the service
+nothing of it.
+"""
+
+import asyncio
+import re
+import statistics
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from perf.closed_loop import Distinct
+
+ANSWERED = "200"
+GAVE_UP = "gave up"
+BROKEN = "broken connection"
+
+
+class Asked(NamedTuple):
+    """One request: when it ended and how long it took (seconds), and how it ended: a status, GAVE_UP or BROKEN."""
+
+    ended: float
+    took: float
+    outcome: str
+
+
+class Manner(NamedTuple):
+    """How a client behaves. After a refusal it asks again `pause_s` after it asked before."""
+
+    patience_s: float
+    pause_s: float
+
+
+PATIENT = Manner(120, 0.1)
+IMPATIENT = Manner(2, 2)
+
+
+class Latencies(NamedTuple):
+    """Milliseconds."""
+
+    p50: float
+    p95: float
+    p99: float
+
+
+class Connection:
+    """Keep-alive while all goes well; opened when needed."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def post(self, body: bytes) -> tuple[int, bytes]:
+        """POST /predict: status and body. Raises OSError or EOFError when the connection breaks."""
+        reader, writer = self._streams or await asyncio.open_connection("127.0.0.1", self._port)
+        self._streams = reader, writer
+        head = "POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
+        writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        headers = await reader.readuntil(b"\r\n\r\n")
+        answer = await _body(reader, headers)
+        if b"connection: close" in headers.lower():
+            self.close()
+        return int(headers.split(None, 2)[1]), answer
+
+    def close(self) -> None:
+        """Hang up."""
+        if self._streams:
+            self._streams[1].close()
+        self._streams = None
+
+
+async def _body(reader: asyncio.StreamReader, headers: bytes) -> bytes:
+    if length := re.search(rb"content-length: *(\d+)", headers, re.IGNORECASE):
+        return await reader.readexactly(int(length[1]))
+    chunks = []
+    while size := int(await reader.readline(), 16):
+        chunks.append((await reader.readexactly(size + 2))[:-2])
+    await reader.readline()
+    return b"".join(chunks)
+
+
+async def client(port: int, pictures: Distinct, until: float, manner: Manner, asked: list[Asked]) -> None:
+    """Ask until `until` (perf_counter); what was asked by then is waited for. Appends to `asked`."""
+    connection = Connection(port)
+    while (started := time.perf_counter()) < until:
+        try:
+            async with asyncio.timeout(manner.patience_s):
+                status, _ = await connection.post(next(pictures))
+            outcome = str(status)
+        except TimeoutError:
+            outcome = GAVE_UP
+        except (OSError, EOFError, ValueError):
+            outcome = BROKEN
+        now = time.perf_counter()
+        asked.append(Asked(now, now - started, outcome))
+        if outcome != ANSWERED:
+            connection.close()
+            await asyncio.sleep(started + manner.pause_s - now)
+    connection.close()
+
+
+async def crowd(port: int, clients: int, pictures: Distinct, seconds: float, manner: Manner) -> list[Asked]:
+    """All clients at once for `seconds`; every request that ended, until the last client was done."""
+    asked: list[Asked] = []
+    until = time.perf_counter() + seconds
+    await asyncio.gather(*(client(port, pictures, until, manner, asked) for _ in range(clients)))
+    return asked
+
+
+async def ask_once(port: int, picture: bytes, patience_s: float) -> tuple[int, bytes]:
+    """One request on a connection of its own. Raises TimeoutError, OSError, EOFError or ValueError."""
+    connection = Connection(port)
+    try:
+        async with asyncio.timeout(patience_s):
+            return await connection.post(picture)
+    finally:
+        connection.close()
+
+
+def answered(asked: Sequence[Asked], begin: float, end: float) -> list[float]:
+    """Seconds that the requests took which were answered in [begin, end]."""
+    return [one.took for one in asked if one.outcome == ANSWERED and begin <= one.ended <= end]
+
+
+def failures(asked: Sequence[Asked]) -> Counter[str]:
+    """How many ended otherwise, by how."""
+    return Counter(one.outcome for one in asked if one.outcome != ANSWERED)
+
+
+def latencies(seconds: Sequence[float]) -> Latencies | None:
+    """None when fewer than two were answered."""
+    if len(seconds) < 2:
+        return None
+    cuts = statistics.quantiles(seconds, n=100, method="inclusive")
+    return Latencies(*(round(cuts[percent - 1] * 1000, 1) for percent in (50, 95, 99)))
