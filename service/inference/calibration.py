@@ -24,8 +24,9 @@ WORTH = 1.03
 """What a larger batch must gain in pictures per second: less is within the noise, and waits for nothing."""
 RUNS = 3
 """Timed runs of each size, in turns; the fastest counts, because others can only disturb it."""
-BATCH_COST_MS = 0.3
-"""What a batch costs beside the engine: two thread hops, settling. It decides for models that take no time at all."""
+BATCH_COST_MS = 3.0
+"""What a batch costs under load beside the engine's own time (thread hops, its threads falling asleep and waking among
+decoders), both cores together: perf/RESULTS.md. It is why batches pay where t(n) grows in proportion."""
 LONGEST_WAIT_MS = 5.0
 
 
@@ -59,8 +60,9 @@ def measure(run: Callable[[int], object], *, clock: Callable[[], float] = time.p
 def best(curve: Sequence[CurvePoint]) -> Batching:
     """The smallest batch that is as good as the best one, and the window that can pay.
 
-    Holding back one item for another costs the runner its idle time; computing both together saves
+    Holding back one item for another costs the runner its idle time; computing both together saves it
     2 * t(1) - t(2). So a longer window than that can never pay, and where t(n) grows in proportion there is none.
+    (Under load nobody is held back: batches form while the runner is busy.)
     """
     if not curve:
         return DEFAULT

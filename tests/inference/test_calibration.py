@@ -50,11 +50,12 @@ def test_larger_batches_are_measured_while_they_pay() -> None:
     ("ms", "chosen"),
     [
         pytest.param({}, DEFAULT, id="nothing measured"),
-        pytest.param({1: 33, 2: 66, 4: 132, 8: 264}, Batching(1, 0.0), id="in proportion: batching pays nothing"),
-        pytest.param({1: 33, 2: 66, 4: 131, 8: 260}, Batching(1, 0.0), id="less than 3 % is noise"),
-        pytest.param({1: 10, 2: 19.4, 4: 38, 8: 75}, Batching(4, 0.6), id="the smallest that is as good as the best"),
+        pytest.param({1: 330, 2: 660, 4: 1320, 8: 2640}, Batching(1, 0.0), id="in proportion: batching pays nothing"),
+        pytest.param({1: 330, 2: 660, 4: 1310, 8: 2600}, Batching(1, 0.0), id="less than 3 % is noise"),
+        pytest.param({1: 33, 2: 66, 4: 132, 8: 264}, Batching(4, 0.0), id="the smallest that is as good as the best"),
+        pytest.param({1: 10, 2: 19.4, 4: 38, 8: 75, 16: 148}, Batching(16, 0.6), id="a fast engine: each batch costs"),
         pytest.param({1: 100, 2: 100, 4: 100, 8: 100}, Batching(8, 5.0), id="a device: the longest window"),
-        pytest.param({1: 0.2, 2: 0.22, 4: 0.5, 8: 0.9}, Batching(8, 0.2), id="a tiny model: a batch has its own cost"),
+        pytest.param({1: 0.2, 2: 0.22, 4: 0.5, 8: 0.9}, Batching(8, 0.2), id="a tiny model: nearly all is the batch"),
         pytest.param({1: 10, 2: 25, 4: 50, 8: 100}, Batching(1, 0.0), id="batches that cost more: none, and no window"),
     ],
 )

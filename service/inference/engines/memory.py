@@ -23,7 +23,7 @@ def forget_pages(name: str) -> None:
 
 def _unchanged_mappings(name: str) -> Iterator[tuple[int, int]]:
     """Address ranges of read-only mappings of the file that hold no private page, as Linux tells them."""
-    mapping = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (r-.p) .*" + name)
+    mapping = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (r-.[ps]) .*" + name)
     found = None
     for line in Path("/proc/self/smaps").read_text().splitlines():
         if not line[:1].isupper():
