@@ -21,13 +21,19 @@ MAY_IMPORT = {
     "doctor": FOUNDATION | {"inference", "models"},
     "tuning": FOUNDATION,
     "classify": FOUNDATION | {"app", "http", "inference", "models"},
+    "quantization": FOUNDATION | {"app", "classify", "inference", "models"},
     "app": FOUNDATION | {"http", "inference", "metrics", "models", "store"},
-    "cli": FOUNDATION | {"app", "classify", "doctor", "models", "observe", "server", "store", "tuning"},
+    "cli": FOUNDATION | {"app", "classify", "doctor", "models", "observe", "quantization", "server", "store", "tuning"},
 }
 RUNTIMES = {
     "tensorflow": {"inference/engines/freezing.py"},
     "keras": {"inference/engines/preparing.py", "models/architectures.py"},
-    "openvino": {"inference/engines/converting.py", "inference/engines/openvino.py"},
+    "openvino": {
+        "inference/engines/converting.py",
+        "inference/engines/openvino.py",
+        "inference/engines/quantizing.py",
+    },
+    "nncf": {"inference/engines/quantizing.py"},
 }
 STANDARD_LIBRARY_ONLY = [f"inference/{name}.py" for name in ("batcher", "halving", "lanes", "overload")]
 FILES = sorted(SERVICE.rglob("*.py"))

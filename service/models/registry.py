@@ -4,6 +4,7 @@ Today a name has one version, in `<data folder>/models/<name>/`. Several version
 one that is served, and swapping them have their place here.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -128,12 +129,14 @@ def write_version(
     classes: ClassTable,
     precision: Precision = "float32",
     others: Sequence[Path] = (),
+    replace: bool = False,
 ) -> ModelVersion:
     """Make `directory` a version with a copy of `weights` and of the `others`; it appears whole or not at all.
 
-    The version's name is the beginning of the weights' SHA-256. Raises Conflict when `directory` exists already.
+    The version's name is the beginning of the weights' SHA-256. Raises Conflict when `directory` exists already and
+    is not to be replaced.
     """
-    if directory.exists():
+    if directory.exists() and not replace:
         raise Conflict(f"{directory} exists already.")
     directory.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
@@ -159,12 +162,29 @@ def write_version(
         for path in temporary.iterdir():
             _sync(path)
         temporary.chmod(0o755)  # mkdtemp lets only the owner in
-        temporary.rename(directory)
+        if replace:
+            _take_the_place(directory, temporary)
+        else:
+            temporary.rename(directory)
         _sync(directory.parent)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     return read_version(directory)
+
+
+def _take_the_place(directory: Path, successor: Path) -> None:
+    """Rename. What was there steps aside first, is forgotten afterwards, and comes back when the rename fails."""
+    former = successor.with_name(f"{successor.name}-former")
+    with contextlib.suppress(FileNotFoundError):
+        directory.rename(former)
+    try:
+        successor.rename(directory)
+    except OSError:
+        with contextlib.suppress(FileNotFoundError):
+            former.rename(directory)
+        raise
+    shutil.rmtree(former, ignore_errors=True)
 
 
 def sha256(path: Path) -> str:

@@ -107,6 +107,80 @@ def test_a_version_is_never_written_over(tmp_path: Path) -> None:
     assert read_version(tmp_path / "pets") == written
 
 
+def int8(directory: Path, content: bytes, *, replace: bool = True) -> ModelVersion:
+    """A version as `glimt quantize` writes it, whose weights are `content`."""
+    source = directory.parent / "source"
+    source.mkdir(parents=True, exist_ok=True)
+    for name, data in (("model.bin", content), ("model.xml", b"<net/>"), ("probe.npy", b"probe")):
+        (source / name).write_bytes(data)
+    return write_version(
+        directory,
+        name=directory.name,
+        architecture="demo",
+        input_spec=InputSpec(32, "unit"),
+        metrics={"agreement": 0.98},
+        weights=source / "model.bin",
+        classes=CLASSES,
+        precision="int8",
+        others=[source / "model.xml", source / "probe.npy"],
+        replace=replace,
+    )
+
+
+def test_an_int8_version_has_all_its_files_listed(tmp_path: Path) -> None:
+    """Graph and probe are checked against their SHA-256 as the weights are."""
+    assert int8(tmp_path / "pets", b"one").precision == "int8"
+    (tmp_path / "pets" / "model.xml").write_bytes(b"<other/>")
+    with pytest.raises(FileDamaged, match=r"model\.xml"):
+        read_version(tmp_path / "pets")
+
+
+def test_a_version_is_replaced_when_asked(tmp_path: Path) -> None:
+    """The new one is there, and nothing is left of the old one, neither in the folder nor beside it."""
+    write(tmp_path / "models" / "pets")
+    written = int8(tmp_path / "models" / "pets", b"two")
+    assert read_version(tmp_path / "models" / "pets") == written
+    names = {path.name for path in (tmp_path / "models" / "pets").iterdir()}
+    assert names == {"manifest.json", "classes.tsv", "model.bin", "model.xml", "probe.npy"}
+    assert {path.name for path in (tmp_path / "models").iterdir()} == {"pets", "source"}
+
+
+def test_replacing_what_is_not_there_is_writing(tmp_path: Path) -> None:
+    """`replace` does not ask for a former version."""
+    assert int8(tmp_path / "pets", b"one") == read_version(tmp_path / "pets")
+
+
+def test_a_failed_replacement_leaves_the_former(tmp_path: Path) -> None:
+    """When the new version cannot be written, and when it cannot take the old one's place."""
+    former = int8(tmp_path / "models" / "pets", b"one")
+    (tmp_path / "models" / "source" / "model.bin").unlink()
+    with pytest.raises(FileNotFoundError):
+        write_version(
+            tmp_path / "models" / "pets",
+            name="pets",
+            architecture="demo",
+            input_spec=InputSpec(32, "unit"),
+            metrics={},
+            weights=tmp_path / "models" / "source" / "model.bin",
+            classes=CLASSES,
+            replace=True,
+        )
+    assert read_version(tmp_path / "models" / "pets") == former
+    with pytest.MonkeyPatch.context() as patch:
+        rename = Path.rename
+
+        def refuse_the_new(path: Path, target: Path) -> Path:
+            if target.name == "pets" and "former" not in path.name:
+                raise OSError("no")
+            return rename(path, target)
+
+        patch.setattr(Path, "rename", refuse_the_new)
+        with pytest.raises(OSError, match="no"):
+            int8(tmp_path / "models" / "pets", b"two")
+    assert read_version(tmp_path / "models" / "pets") == former
+    assert {path.name for path in (tmp_path / "models").iterdir()} == {"pets", "source"}
+
+
 def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
     """A version appears whole or not at all: nothing is left when its weights cannot be copied."""
     with pytest.raises(FileNotFoundError):

@@ -6,7 +6,7 @@ import pytest
 
 from service.errors import FileDamaged, ModelUnavailable
 from service.models.architectures import ARCHITECTURES
-from service.models.registry import read_version
+from service.models.registry import read_version, write_version
 from service.models.served import DEMO, choose, explain
 from service.settings import Settings
 from tests.models.site import Site, running
@@ -161,6 +161,49 @@ def test_a_registered_model_is_found_by_name(data: Path) -> None:
     shutil.copytree(DEMO, data / "models" / "mine")
     served = choose(Settings(data_dir=data, model="mine"))
     assert served.weights_file == data / "models" / "mine" / "demo.weights.h5"
+
+
+def write_int8(folder: Path) -> Path:
+    """A version of the demo as `glimt quantize` leaves it; its content is the engine's to judge."""
+    folder.mkdir(parents=True)
+    for name in ("model.bin", "model.xml", "probe.npy"):
+        (folder / name).write_bytes(name.encode())
+    demo = read_version(DEMO)
+    write_version(
+        folder.parent / "demo-int8", name="demo-int8", architecture="demo", input_spec=demo.input, metrics={},
+        weights=folder / "model.bin", classes=demo.classes, precision="int8",
+        others=[folder / "model.xml", folder / "probe.npy"],
+    )  # fmt: skip
+    return folder.parent / "demo-int8"
+
+
+@pytest.mark.parametrize("engine", ["auto", "openvino"])
+@pytest.mark.parametrize("by", ["name", "folder"])
+def test_an_int8_version_is_served_as_it_is(data: Path, engine: str, by: str) -> None:
+    """By OpenVINO, from its own folder, with nothing to prepare; the answers call its weights int8."""
+    folder = write_int8(data / "models" / "source")
+    named = {"model": "demo-int8"} if by == "name" else {"weights": str(folder)}
+    served = choose(Settings.model_validate({"data_dir": data, "engine": engine, **named}))
+    assert served.prepared == folder
+    assert served.weights_file is None
+    assert (served.info.name, served.info.engine, served.info.weights) == ("demo-int8", "openvino", "int8")
+    assert not served.is_demo
+    assert len(served.classes) == 10
+
+
+def test_an_int8_version_is_nothing_for_tensorflow(data: Path) -> None:
+    """Who asks for both is told which engine it needs."""
+    write_int8(data / "models" / "source")
+    with pytest.raises(ModelUnavailable, match=r"int8, which only OpenVINO runs\. Way out: --engine openvino"):
+        choose(Settings(data_dir=data, model="demo-int8", engine="tensorflow"))
+
+
+@pytest.mark.parametrize("damaged", ["model.bin", "model.xml", "probe.npy"])
+def test_a_damaged_int8_version_is_named(data: Path, damaged: str) -> None:
+    """Each of its files is checked before the start."""
+    flip_last_byte(write_int8(data / "models" / "source") / damaged)
+    with pytest.raises(FileDamaged, match=damaged):
+        choose(Settings(data_dir=data, model="demo-int8"))
 
 
 def test_a_damaged_registered_model_is_never_replaced(data: Path) -> None:
