@@ -7,8 +7,9 @@ Starts `glimt serve` with ResNet50 (random, seeded weights; a matrix product cos
 registry, cache off, and sends distinct pictures. Right before and after each run the reference is measured in this
 same session: the same engine class alone, batch 8 (for a lone client batch 1), in a process of its own, while the
 service is stopped (SIGSTOP), because a machine's speed drifts. Printed per number of clients: pictures/s, the ratio to
-the mean of the two references, for a lone client also of its p50 to the engine's time, latencies, batch sizes and why
-the batches left, event-loop lag; at the end resident memory and idle CPU.
+the mean of the two references, for a lone client also of its p50 to the engine's time, latencies, refusals, failures,
+batch sizes and why the batches left, event-loop lag; besides resident memory and idle CPU. What counts is what ends
+after the warm-up; a refused client asks again when Retry-After says, but after a second at most. Linux only.
 """
 
 import argparse
@@ -22,17 +23,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 
-from service.tuning import pictures
-from service.tuning.pictures import Distinct as Distinct
+from perf.clients import PATIENT, REFUSED, Asked, answered, crowd, failures, latencies, per_second, steady
+from service.errors import GlimtError, Unavailable
+from service.tuning.connection import Address, Answer, Connection
+from service.tuning.pictures import Distinct, photos
 
 ROOT = Path(__file__).parents[1]
 SHARED_PHOTOS = ROOT.parent / "shared/data/images"
+PHOTOS = SHARED_PHOTOS if SHARED_PHOTOS.exists() else None
+"""What --images is without being given; None is made pictures."""
 REFERENCE_SECONDS = 6.0
 WARM_SECONDS = 4.0
 IDLE_SECONDS = 10.0
@@ -62,67 +65,31 @@ for line in sys.stdin:
 """
 
 
-@dataclass
-class Run:
-    """One closed-loop run. Latencies in seconds."""
-
-    clients: int
-    seconds: float
-    latencies: list[float] = field(default_factory=list)
-    failures: Counter[int] = field(default_factory=Counter)
-
-    @property
-    def per_second(self) -> float:
-        return len(self.latencies) / self.seconds
+def named(images: Path | None) -> str:
+    """What the pictures were, in words that name no path."""
+    return f"of {images.resolve().name}" if images else "made"
 
 
-def photos(folder: Path | None) -> list[bytes]:
-    """The folder's pictures, or made ones where it is not."""
-    return pictures.photos(folder if folder and folder.exists() else None)
-
-
-async def client(port: int, pictures: Distinct, run: Run, begin: float, end: float) -> None:
-    """One keep-alive connection, one picture at a time. Only what completes in [begin, end] counts."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    while time.perf_counter() < end:
-        body = next(pictures)
-        head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: {len(body)}\r\n\r\n"
-        started = time.perf_counter()
-        writer.write(head.encode() + body)
-        headers = await reader.readuntil(b"\r\n\r\n")
-        match = re.search(rb"content-length: (\d+)", headers, re.IGNORECASE)
-        assert match, headers
-        await reader.readexactly(int(match[1]))
-        now = time.perf_counter()
-        if begin <= now <= end:
-            if headers.startswith(b"HTTP/1.1 200"):
-                run.latencies.append(now - started)
-            else:
-                run.failures[int(headers.split()[1])] += 1
-    writer.close()
-
-
-async def closed_loop(port: int, clients: int, pictures: Distinct, seconds: float) -> Run:
-    """All clients at once for WARM_SECONDS + `seconds`."""
-    run = Run(clients, seconds)
+def closed_loop(port: int, clients: int, pictures: Distinct, seconds: float) -> list[Asked]:
+    """All clients at once for WARM_SECONDS + `seconds`; what ended after the warm-up."""
     begin = time.perf_counter() + WARM_SECONDS
-    await asyncio.gather(*(client(port, pictures, run, begin, begin + seconds) for _ in range(clients)))
-    return run
+    asked = asyncio.run(crowd(port, clients, pictures, WARM_SECONDS + seconds, PATIENT))
+    return steady(asked, begin, begin + seconds)
 
 
-async def get(port: int, path: str) -> tuple[int, str]:
-    """A GET without any library: status and body."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
-    answer = (await reader.read()).decode()
-    writer.close()
-    head, _, body = answer.partition("\r\n\r\n")
-    return int(head.split()[1]), body
+def get(port: int, path: str) -> Answer:
+    """Raises Unavailable and OSError."""
+
+    async def ask() -> Answer:
+        with closing(Connection(Address.of(f"http://127.0.0.1:{port}"))) as connection:
+            return await connection.ask("GET", path)
+
+    return asyncio.run(ask())
 
 
 def metrics(port: int) -> dict[str, float]:
     """The service's /metrics, name with labels -> value."""
-    _, text = asyncio.run(get(port, "/metrics"))
+    text = get(port, "/metrics").body.decode()
     pairs = (line.rsplit(" ", 1) for line in text.splitlines() if line and not line.startswith("#"))
     return {name: float(value) for name, value in pairs}
 
@@ -168,8 +135,8 @@ def service(arguments: list[str], data: Path) -> Iterator[tuple[int, int]]:
 def ready(port: int) -> bool:
     """Whether /readyz says 200."""
     try:
-        return asyncio.run(get(port, "/readyz"))[0] == 200
-    except OSError:
+        return get(port, "/readyz").status == 200
+    except (OSError, Unavailable):
         return False
 
 
@@ -221,33 +188,43 @@ def resident_mb(pid: int) -> dict[str, int]:
     return {name: int(value) * 1024 // 10**6 for name, value in kilobytes.items()}
 
 
-def report(run: Run, references: tuple[float, float], before: dict[str, float], after: dict[str, float]) -> float:
+def report(
+    clients: int,
+    asked: Sequence[Asked],
+    references: tuple[float, float],
+    before: dict[str, float],
+    after: dict[str, float],
+) -> float:
     """Print one run; its ratio."""
-    ratio = run.per_second / statistics.mean(references)
+    rate, alone = per_second(asked, clients), statistics.mean(references)
     batches = sum(grown(before, after, "glimt_batches_released_total").values())
     reasons = {reason: round(count) for reason, count in grown(before, after, "glimt_batches_released_total").items()}
     items = after["glimt_batch_size_sum"] - before["glimt_batch_size_sum"]
     lag_ms = quantile(grown(before, after, "glimt_event_loop_lag_seconds_bucket"), 0.99) * 1000
-    if len(run.latencies) < 2:
-        raise SystemExit(f"{run.clients} clients got no answers; statuses: {dict(run.failures)}")
-    cuts = statistics.quantiles(run.latencies, n=100)
-    if run.clients == 1:
-        print(f"   1 client   p50 / engine alone at batch 1: {cuts[49] * statistics.mean(references):.2f}")
+    failed, found = failures(asked), latencies(answered(asked))
+    refused = sum(failed.pop(status, 0) for status in REFUSED)
+    shown = "  ".join(f"{name} {value:.0f} ms" for name, value in found._asdict().items()) if found else "no latencies"
+    if clients == 1 and found:
+        print(f"   1 client   p50 / engine alone at batch 1: {found.p50 / 1000 * alone:.2f}")
     print(
-        f"{run.clients:>4} clients  {run.per_second:6.2f} pictures/s  ratio {ratio:.3f} "
+        f"{clients:>4} clients  {rate:6.2f} pictures/s  ratio {rate / alone:.3f} "
         f"to the reference {references[0]:.2f} / {references[1]:.2f}\n"
-        f"              p50 {cuts[49] * 1000:.0f} ms  p95 {cuts[94] * 1000:.0f} ms  failed {dict(run.failures) or 0}  "
+        f"              {shown}  refused {refused}  failed {dict(failed) or 0}  "
         f"mean batch {items / max(1, batches):.1f}  released {reasons}  loop lag p99 <= {lag_ms:.0f} ms",
         flush=True,
     )
-    return ratio
+    return rate / alone
 
 
 def measure(
-    options: argparse.Namespace, port: int, pid: int, reference: Reference, ratios: dict[int, list[float]]
+    options: argparse.Namespace,
+    supply: Distinct,
+    port: int,
+    pid: int,
+    reference: Reference,
+    ratios: dict[int, list[float]],
 ) -> None:
     """All the runs, printed one by one; fills `ratios`."""
-    supply = Distinct(photos(options.images))
     started = cpu_seconds(pid)
     time.sleep(IDLE_SECONDS)
     idle = (cpu_seconds(pid) - started) / IDLE_SECONDS
@@ -256,33 +233,43 @@ def measure(
         for clients in options.clients:
             batch = min(clients, 8)
             first, before = reference.measure(batch), metrics(port)
-            run = asyncio.run(closed_loop(port, clients, supply, options.seconds))
+            asked = closed_loop(port, clients, supply, options.seconds)
             after, second = metrics(port), reference.measure(batch)
-            ratios[clients].append(report(run, (first, second), before, after))
+            ratios[clients].append(report(clients, asked, (first, second), before, after))
     print(f"memory after the load {resident_mb(pid)} MB")
 
 
-def main() -> None:
-    """Measure and print."""
+def parse() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 32, 100])
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--images", type=Path, default=SHARED_PHOTOS)
+    parser.add_argument("--images", type=Path, default=PHOTOS, help="a folder; else made pictures")
     parser.add_argument("--engine", default="openvino")
     parser.add_argument("--model", default="resnet50")
     parser.add_argument("--data-dir", type=Path, help="where a model of the registry is")
     parser.add_argument("serve", nargs="*", help="further options for glimt serve, after --")
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure and print."""
+    options = parse()
     ratios: dict[int, list[float]] = {clients: [] for clients in options.clients}
-    with tempfile.TemporaryDirectory() as folder:
-        compare(options, options.data_dir or Path(folder), ratios)
+    try:
+        supply = Distinct(photos(options.images))
+        print(f"pictures: {named(options.images)}", flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            compare(options, supply, options.data_dir or Path(folder), ratios)
+    except GlimtError as error:
+        raise SystemExit(f"{error.title}. {error.detail}") from error
     for clients, values in ratios.items():
         shown = [round(value, 3) for value in sorted(values)]
         print(f"{clients:>4} clients  median ratio {statistics.median(values):.3f}  of {shown}")
 
 
-def compare(options: argparse.Namespace, data: Path, ratios: dict[int, list[float]]) -> None:
+def compare(options: argparse.Namespace, supply: Distinct, data: Path, ratios: dict[int, list[float]]) -> None:
     """The service and the reference, both up; fills `ratios`."""
     chosen = {"engine": options.engine, "model": options.model}
     if options.model == "resnet50":
@@ -292,7 +279,7 @@ def compare(options: argparse.Namespace, data: Path, ratios: dict[int, list[floa
     with service(arguments, data) as (pid, port):
         reference = Reference(chosen | {"data_dir": str(data)}, pid)
         try:
-            measure(options, port, pid, reference, ratios)
+            measure(options, supply, port, pid, reference, ratios)
         finally:
             reference.close()
 

@@ -1,6 +1,12 @@
 """Glimt beside LitServe, BentoML, Ray Serve, mosec and the naive FastAPI server: same model, same pictures, one table.
 
-    .venv/bin/python -m perf.compare [--only glimt-openvino,litserve] [--clients 1 32] [--rounds 3] [--json FILE]
+    .venv/bin/python -m perf.compare [--only glimt-openvino,litserve:2x1] [--clients 1 32] [--seconds 20] [--rounds 3]
+        [--no-storm] [--int8 NAME --data-dir DIR] [--environments .peers] [--images DIR] [--json FILE] [--seed 0]
+
+Before the first round each peer gets a virtual environment below --environments, once, from a package index: several
+GB in all, and many minutes. They stay there; deleting the folder is safe. What else is written goes to a temporary
+folder. It takes the whole machine for about two minutes a server and round, and some servers several GB of memory;
+every process that they started is killed at the end of their turn. Linux only.
 
 In each round every server is started, asked for the same answers, warmed, measured with each number of clients,
 caught in a storm, and stopped; the order is shuffled in each round. Before and after each server the reference is
@@ -24,10 +30,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import mean
 
-from perf.clients import IMPATIENT, PATIENT, answered, ask_once, crowd, failures, latencies
-from perf.closed_loop import SHARED_PHOTOS, WARM_SECONDS, Distinct, metrics, photos
+from perf.clients import IMPATIENT, answered, ask_once, crowd, failures, latencies, per_second
+from perf.closed_loop import PHOTOS, closed_loop, metrics, named
 from perf.comparison import Loop, Measured, Storm, agree, judge, table
 from perf.contenders import ROOT, Contender, NotRunning, chosen, contenders, install, peer_environment, running
+from service.errors import GlimtError
+from service.tuning.pictures import Distinct, photos
 
 REFERENCE_S = 5
 STORM_CLIENTS = 100
@@ -39,7 +47,7 @@ PROBES = 5
 
 @dataclass
 class Bench:
-    """What stays the same in all rounds."""
+    """What stays the same in all rounds. `missing`: peers that could not be installed, and why."""
 
     options: argparse.Namespace
     work: Path
@@ -47,31 +55,29 @@ class Bench:
     pictures: Distinct
     probes: list[bytes]
     expected: list[dict[int, float]] = field(default_factory=list)
+    missing: dict[str, str] = field(default_factory=dict)
 
 
 def answers(port: int, picture: bytes) -> bool:
     """Whether it is answered."""
     try:
-        return asyncio.run(ask_once(port, picture, patience_s=10))[0] == 200
+        return asyncio.run(ask_once(port, picture, patience_s=10)).status == 200
     except (OSError, EOFError, ValueError, TimeoutError):
         return False
 
 
 def scores(port: int, picture: bytes) -> dict[int, float]:
     """Class index -> probability of the five best, best first; empty when refused."""
-    status, body = asyncio.run(ask_once(port, picture, FRESH_S))
-    if status != 200:
+    answer = asyncio.run(ask_once(port, picture, FRESH_S))
+    if answer.status != 200:
         return {}
-    return {one["index"]: one["score"] for one in json.loads(body)["predictions"]}
+    return {one["index"]: one["score"] for one in json.loads(answer.body)["predictions"]}
 
 
 def loop(bench: Bench, port: int, clients: int) -> Loop:
-    """All clients at once; what is answered after the warm-up counts."""
-    begin = time.perf_counter() + WARM_SECONDS
-    end = begin + bench.options.seconds
-    asked = asyncio.run(crowd(port, clients, bench.pictures, WARM_SECONDS + bench.options.seconds, PATIENT))
-    seconds = answered(asked, begin, end)
-    return Loop(clients, len(seconds) / bench.options.seconds, latencies(seconds), dict(failures(asked)))
+    """All clients at once; what ends after the warm-up counts."""
+    asked = closed_loop(port, clients, bench.pictures, bench.options.seconds)
+    return Loop(clients, per_second(asked, clients), latencies(answered(asked)), dict(failures(asked)))
 
 
 def storm(bench: Bench, port: int, computed: Callable[[], float]) -> Storm:
@@ -82,7 +88,7 @@ def storm(bench: Bench, port: int, computed: Callable[[], float]) -> Storm:
     fresh_s = None
     while fresh_s is None and time.perf_counter() - over < FRESH_S:
         try:
-            if asyncio.run(ask_once(port, next(bench.pictures), FRESH_S))[0] == 200:
+            if asyncio.run(ask_once(port, next(bench.pictures), FRESH_S)).status == 200:
                 fresh_s = time.perf_counter() - over
         except (OSError, EOFError, ValueError, TimeoutError):
             time.sleep(0.1)
@@ -101,8 +107,8 @@ def measure(bench: Bench, contender: Contender, round_number: int) -> Measured:
     """One server in one round, from its start to its end. Never raises what a server can cause."""
     measured = Measured(contender.name, round_number, contender.peer)
     try:
-        if contender.peer:
-            install(contender.name.partition(":")[0], bench.options.environments)
+        if why := bench.missing.get(contender.environment_name):
+            raise NotRunning(why)
         log = bench.work / f"{contender.name}.log"
         with running(contender, log, lambda port: answers(port, bench.probes[0])) as server:
             try:
@@ -111,9 +117,21 @@ def measure(bench: Bench, contender: Contender, round_number: int) -> Measured:
                 measured.peak_mb = server.peak_mb
     except NotRunning as error:
         measured.note = f"not running: {error}"
-    except (OSError, EOFError, ValueError, KeyError, TimeoutError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TimeoutError, GlimtError) as error:
         measured.note = f"failed: {type(error).__name__} {error}"
     return measured
+
+
+def missing(servers: list[Contender], environments: Path) -> dict[str, str]:
+    """Install the peers' environments; those that cannot be installed, and why."""
+    found = {}
+    for name in sorted({server.environment_name for server in servers if server.peer}):
+        print(f"environment of {name}: {environments / name}", file=sys.stderr, flush=True)
+        try:
+            install(name, environments)
+        except NotRunning as error:
+            found[name] = str(error)
+    return found
 
 
 def fill(bench: Bench, contender: Contender, port: int, measured: Measured) -> None:
@@ -157,14 +175,17 @@ def rounds(bench: Bench, servers: list[Contender]) -> Iterator[Measured]:
             yield measured
 
 
-def heading() -> str:
+def heading(images: Path | None) -> str:
     """Where, with what and of what the figures are."""
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     machine = f"{len(models)} x {models[0].partition(': ')[2]}" if models else platform.machine()
-    return f"`{' '.join(sys.argv[1:])}` at {commit.stdout.strip()} on {machine}, Python {platform.python_version()}"
+    return (
+        f"`{' '.join(sys.argv[1:])}` at {commit.stdout.strip()} on {machine}, Python {platform.python_version()}; "
+        f"pictures: {named(images)}"
+    )
 
 
 def parse() -> argparse.Namespace:
@@ -182,7 +203,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--int8", metavar="NAME", help="a registered int8 version in --data-dir")
     parser.add_argument("--data-dir", type=Path, help="Glimt's data folder; else a new one")
     parser.add_argument("--environments", type=Path, default=ROOT / ".peers", help="where the peers are installed")
-    parser.add_argument("--images", type=Path, default=SHARED_PHOTOS)
+    parser.add_argument("--images", type=Path, default=PHOTOS, help="a folder; else made pictures")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
@@ -192,7 +213,10 @@ def main() -> None:
     """Measure, print the table; whatever was measured when interrupted is printed too."""
     options = parse()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    pictures = photos(options.images)
+    try:
+        pictures = photos(options.images)
+    except GlimtError as error:
+        raise SystemExit(f"{error.title}. {error.detail}") from error
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         work = Path(folder)
         known = contenders(options.environments, options.data_dir or work / "data", work, options.int8)
@@ -201,6 +225,7 @@ def main() -> None:
         except NotRunning as error:
             raise SystemExit(str(error)) from error
         bench = Bench(options, work, random.Random(options.seed), Distinct(pictures), pictures[:PROBES])
+        bench.missing = missing(servers, options.environments)
         done: list[Measured] = []
         try:
             for measured in rounds(bench, servers):
@@ -210,7 +235,7 @@ def main() -> None:
             sys.exit(130)
         finally:
             if done:
-                print(f"{heading()}\n\n{table(done)}")
+                print(f"{heading(options.images)}\n\n{table(done)}")
             if options.json:
                 options.json.write_text(json.dumps([asdict(one) for one in done], indent=1))
 

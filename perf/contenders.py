@@ -50,6 +50,11 @@ class Contender:
     float32: bool = True
     environment: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def environment_name(self) -> str:
+        """A peer's folder below --environments: the name without its shape."""
+        return self.name.partition(":")[0]
+
 
 def contenders(environments: Path, data: Path, work: Path, int8: str | None) -> list[Contender]:
     """Glimt's variants and the peers. `work` holds the frozen graph and what the servers count."""

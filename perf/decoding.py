@@ -230,11 +230,17 @@ def classes_of(wnids: list[str]) -> list[int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=Path, default=SHARED_PHOTOS)
+    there = SHARED_PHOTOS.exists()
+    parser.add_argument("--images", type=Path, default=SHARED_PHOTOS if there else None, required=not there)
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--rounds", type=int, default=9)
     chosen = parser.parse_args()
-    paths = sorted(path for path in chosen.images.iterdir() if path.suffix.lower() in (".jpeg", ".jpg"))
+    inside = chosen.images.iterdir() if chosen.images.is_dir() else ()
+    paths = sorted(path for path in inside if path.suffix.lower() in (".jpeg", ".jpg"))
+    if not paths:
+        parser.error(f"there is no JPEG in {chosen.images}; --images names a folder of photos")
+    if chosen.weights and not chosen.weights.is_file():
+        parser.error(f"there is no file {chosen.weights}; --weights names MobileNetV2's, or is left out")
     files, wnids = [path.read_bytes() for path in paths], [path.name.split("_")[0] for path in paths]
     large = [enlarged(data, (1600, 1200)) for data in files[:12]]
     huge = [enlarged(data, (4000, 3000)) for data in files[:4]]

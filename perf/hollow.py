@@ -1,6 +1,6 @@
 """The real service on an engine and a decoder that do nothing, and two ways to ask it: what is left is the service.
 
-Unlike the rest of perf/ this looks inside: the cost of a request's parts cannot be seen from outside.
+This looks inside: the cost of a request's parts cannot be seen from outside.
 """
 
 import asyncio

@@ -1,9 +1,9 @@
 """Users for Locust, in its own page or headless.
 
-    pip install '.[load]'
-    locust -f perf/locustfile.py --class-picker                                          # http://localhost:8089
-    locust -f perf/locustfile.py --headless -u 32 -r 32 -t 60s Json
-    locust -f perf/locustfile.py,perf/shapes.py --headless --shape steps ReferenceA      # 10, 25, 50, 100 users
+    .venv/bin/pip install -e '.[load]'
+    .venv/bin/locust -f perf/locustfile.py --class-picker                            # http://localhost:8089
+    .venv/bin/locust -f perf/locustfile.py --headless -u 32 -r 32 -t 60s Json
+    .venv/bin/locust -f perf/locustfile.py,perf/shapes.py --headless --shape steps ReferenceA  # 10 to 100 users
 
 The users are Json, Stream, Page, Feedback and ReferenceA; without a name all of them come. `-H URL` says where the
 service is. Pictures come from `--images DIR` or are made, each with bytes of its own behind its end so that the cache

@@ -1,8 +1,8 @@
 """How many users there are when: steps, spike, soak. Loaded beside the users, in Locust's page as well as headless.
 
-    locust -f perf/locustfile.py,perf/shapes.py --headless --shape steps ReferenceA
-    locust -f perf/locustfile.py,perf/shapes.py --headless --shape spike --levels 8,200 --hold 30 Json
-    locust -f perf/locustfile.py,perf/shapes.py --headless --shape soak --levels 32 Json Stream Page Feedback
+    .venv/bin/locust -f perf/locustfile.py,perf/shapes.py --headless --shape steps ReferenceA
+    .venv/bin/locust -f perf/locustfile.py,perf/shapes.py --headless --shape spike --levels 8,200 --hold 30 Json
+    .venv/bin/locust -f perf/locustfile.py,perf/shapes.py --headless --shape soak --levels 32 Json Stream Page Feedback
 
 Locust runs the first shape class it finds, and only its page with --class-picker lets one choose among several: so
 there is one class here, and `--shape` (a field of the page's form as well) chooses. Shapes make up their own mind

@@ -21,7 +21,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from perf.closed_loop import ROOT, SHARED_PHOTOS, service
+from perf.closed_loop import PHOTOS, ROOT, named, service
 from perf.report import Result, cells_csv, charts, markdown, visits_csv
 from service.errors import GlimtError
 from service.tuning.grid import walk
@@ -44,17 +44,15 @@ def grid(reference: Setting, batches: Sequence[int], waits_ms: Sequence[float]) 
     return sorted((several | single) - {reference})
 
 
-async def sweep(options: argparse.Namespace, engine: str, port: int) -> list[Result]:
-    """All loads on a running service. The setting it began with is in force again afterwards."""
-    target, pictures = Target(f"http://127.0.0.1:{port}"), Distinct(photos(options.images))
+async def sweep(options: argparse.Namespace, engine: str, port: int, results: list[Result]) -> None:
+    """All loads on a running service; appends as they come. The setting it began with is in force again afterwards."""
+    target, pictures, before = Target(f"http://127.0.0.1:{port}"), Distinct(photos(options.images)), len(results)
     reference = await target.setting()
-    results = []
     for clients in sorted(options.clients):
         results.append(await one_load(options, engine, target, pictures, reference, Closed(clients)))
-    for rate in options.rates if options.rates is not None else rates_for(results):
+    for rate in options.rates if options.rates is not None else rates_for(results[before:]):
         results.append(await one_load(options, engine, target, pictures, reference, Open(rate)))
     await target.configure(reference)
-    return results
 
 
 def rates_for(results: Sequence[Result]) -> list[float]:
@@ -98,7 +96,7 @@ def facts(options: argparse.Namespace) -> dict[str, str]:
         "commit": commit(),
         "date": time.strftime("%Y-%m-%d"),
         "model": f"{options.model}, weights {options.weights}, cache off",
-        "pictures": "photos of a folder" if options.images else "made JPEGs, 500x375, about 96 kB; no two alike",
+        "pictures": named(options.images) + ("" if options.images else ": JPEGs, 500x375, about 96 kB; no two alike"),
         "visits": f"{options.rounds} of {options.seconds:g} s to each setting, in random order",
     }
 
@@ -119,7 +117,7 @@ def commit() -> str:
 
 
 def write(folder: Path, options: argparse.Namespace, results: Sequence[Result]) -> None:
-    """All files of the report. Written after each engine: what was measured is not lost."""
+    """All files of the report. Written after each engine, however it ended: what was measured is not lost."""
     folder.mkdir(parents=True, exist_ok=True)
     heading = f"Sweep of {options.model}: batch size and window"
     files = {
@@ -145,21 +143,25 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--p95-ms", type=float, default=250)
-    parser.add_argument("--images", type=Path, default=SHARED_PHOTOS if SHARED_PHOTOS.exists() else None)
+    parser.add_argument("--images", type=Path, default=PHOTOS, help="a folder; else made pictures")
     parser.add_argument("serve", nargs="*", help="further options for glimt serve, after --")
     return parser.parse_args(arguments)
 
 
 def run(options: argparse.Namespace) -> list[Result]:
-    """Measure and write, engine by engine."""
+    """Measure and write, engine by engine, also what there is when it raises or is interrupted."""
     results: list[Result] = []
     common = ["--model", options.model, "--weights", options.weights, "--cache-entries", "0", "--log-level", "warning"]
     with tempfile.TemporaryDirectory() as data:
         for engine in options.engine:
             arguments = [*common, "--engine", engine, *options.serve]
-            with service(arguments, Path(data)) as (_, port):
-                results += asyncio.run(sweep(options, engine, port))
-            write(options.out, options, results)
+            try:
+                with service(arguments, Path(data)) as (_, port):
+                    asyncio.run(sweep(options, engine, port, results))
+            finally:
+                if results:
+                    write(options.out, options, results)
+                    print(f"Written: {options.out / 'report.md'}", flush=True)
     return results
 
 
@@ -170,10 +172,11 @@ def main() -> None:
         results = run(options)
     except GlimtError as error:
         raise SystemExit(f"{error.title}. {error.detail}") from error
+    except KeyboardInterrupt:
+        sys.exit(130)
     for result in results:
         chosen = result.verdict.chosen
         print(f"{result.engine}, {result.load}: {chosen.setting}, {chosen.per_s:.1f}/s, p95 {chosen.p95_ms:.0f} ms")
-    print(f"Written: {options.out / 'report.md'}")
 
 
 if __name__ == "__main__":

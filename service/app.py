@@ -28,6 +28,7 @@ from service.http.pages import Pages, make_templates
 from service.http.problems import Problems
 from service.inference.calibration import curve_file
 from service.inference.classifier import Classifier
+from service.inference.engines.choice import sees_gpu
 from service.inference.engines.engine import Engine
 from service.inference.engines.openvino import OpenVINOEngine
 from service.inference.engines.prepared import prepare_once
@@ -103,11 +104,13 @@ def make_engine(served: ServedModel, settings: Settings) -> Engine:
     """The engine for this model, not yet loaded."""
     if served.prepared is not None:
         folder = served.prepared
-        return OpenVINOEngine(lambda: folder, served.input, tolerance=INT8_TOLERANCE)
+        way_out = "Quantize again on this machine: glimt quantize --replace; or serve the float32 model."
+        return OpenVINOEngine(lambda: folder, served.input, tolerance=INT8_TOLERANCE, way_out=way_out)
     build, weights, cache = served.architecture.build, served.weights_file, settings.data_path / "cache"
     if served.info.engine == "openvino":
         return OpenVINOEngine(partial(prepare_once, "openvino", build, weights, served.input, cache), served.input)
-    return TensorFlowEngine(partial(prepare_once, "tensorflow", build, weights, served.input, cache), served.input)
+    prepare = partial(prepare_once, "tensorflow", build, weights, served.input, cache)
+    return TensorFlowEngine(prepare, served.input, parts=1 if sees_gpu() else 2)
 
 
 def make_worker(engine: Engine, served: ServedModel, settings: Settings) -> Worker:

@@ -119,6 +119,7 @@ async def here(settings: Settings, top: int) -> AsyncIterator[Ask]:
     served = await asyncio.to_thread(choose, settings)
     if served.notice:
         Console(stderr=True, soft_wrap=True).print(served.notice, markup=False, highlight=False)
+    settings = settings.model_copy(update={"max_batch": IN_FLIGHT // 2, "max_wait_ms": 0.0})  # not worth calibrating
     worker = make_worker(make_engine(served, settings), served, settings)
     async with worker, Classifier(worker, served.classes, served.input, settings) as classifier:
         await worker.loaded()

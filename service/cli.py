@@ -137,7 +137,7 @@ def tune(
     """Put a running service under load, and find the batch size and window that meet a goal with the most pictures/s.
 
     It tries settings while the service runs; others who use it now will notice. The setting in force comes back at
-    the end. Exit code 1: no setting meets the goal.
+    the end. Exit code 4: no setting meets the goal; 1: the service could not be used.
     """
     from service.tuning.load import Closed, Open
     from service.tuning.pictures import photos
@@ -148,7 +148,7 @@ def tune(
         raise typer.Exit(2)
     arrival = Open(rate) if rate else Closed(clients or 32)
     met = or_exit(lambda: asyncio.run(search(url, arrival, photos(images), goal_ms=p95_ms, seconds=seconds, keep=keep)))
-    raise typer.Exit(0 if met else 1)
+    raise typer.Exit(0 if met else 4)
 
 
 @app.command("quantize")

@@ -4,13 +4,14 @@ import os
 import platform
 import shutil
 import sqlite3
-from importlib.metadata import version
 from pathlib import Path
 
 from service import __version__
+from service.cores import usable_cores
 from service.errors import StartError
 from service.inference.calibration import best, curve_file, read_curve
 from service.inference.engines.choice import runtime
+from service.inference.engines.prepared import version_of
 from service.models.served import choose, explain, to_download
 from service.settings import Settings
 
@@ -20,7 +21,7 @@ def examine(settings: Settings) -> list[tuple[str, str]]:
     return [
         ("glimt", __version__),
         ("Python", f"{platform.python_version()} on {platform.platform(terse=True)}"),
-        ("cores", f"{os.cpu_count()}{vector_extensions()}"),
+        ("cores", f"{usable_cores()}{vector_extensions()}"),
         ("engine", engine(settings)),
         ("SQLite", sqlite3.sqlite_version),
         ("data folder", folder(settings.data_path)),
@@ -33,7 +34,7 @@ def examine(settings: Settings) -> list[tuple[str, str]]:
 
 def engine(settings: Settings) -> str:
     """What computes, and the versions of all that could."""
-    versions = ", ".join(f"{package} {version(package)}" for package in ("openvino", "tensorflow", "keras"))
+    versions = ", ".join(f"{package} {version_of(package)}" for package in ("openvino", "tensorflow", "keras"))
     return f"{runtime(settings.engine)}, because --engine is {settings.engine} ({versions})"
 
 

@@ -3,12 +3,13 @@
 `glimt serve --help` and the table in the README are made from this class, and a test proves it.
 """
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.cores import usable_cores
 
 Profile = Literal["imagenet", "keras"]
 KeepImages = Literal["feedback", "all", "none"]
@@ -79,7 +80,7 @@ class Settings(BaseSettings):
     @property
     def decode_workers(self) -> int:
         """Decode threads actually used."""
-        return self.decode_threads or os.cpu_count() or 1
+        return self.decode_threads or usable_cores()
 
     @property
     def named_a_model(self) -> bool:

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 SERVICE = Path(__file__).parents[1] / "service"
-FOUNDATION = {"errors", "settings"}
+FOUNDATION = {"cores", "errors", "settings"}
 MAY_IMPORT = {
     "__main__": {"cli"},
     "errors": set(),
-    "settings": set(),
+    "cores": set(),
+    "settings": {"cores"},
     "observe": {"settings"},
     "metrics": {"inference"},
     "server": FOUNDATION,

@@ -1,7 +1,8 @@
 """Who may change the service. Until there are accounts: whoever calls it on its own machine, directly.
 
 This is the one place that decides. A proxy on this machine must name its clients (X-Forwarded-For, as they all can),
-or it makes all of them local.
+or it makes all of them local. One that names nobody is still known by HTTP/1.0, what nginx by default speaks with us
+and no browser does; that is a net, not a proof: one that speaks 1.1, names nobody and sets a local Host passes.
 """
 
 import re
@@ -14,11 +15,12 @@ from service.errors import Forbidden
 OPERATOR = "local"
 ELSEWHERE = (
     "The service is changed on its own machine, called directly and as localhost: with `glimt tune`, with curl, or "
-    "on http://localhost at /ops. From elsewhere it cannot be changed until it has accounts."
+    "on http://localhost at /ops. From elsewhere it cannot be changed until it has accounts. In a container, that is "
+    "inside it: `docker exec NAME glimt tune`."
 )
 FOREIGN = (
-    "This request was made by a page of another site. Use the panel at /ops of this service, or send it without a "
-    "browser, as curl and `glimt tune` do."
+    "This request was made by a page of another site, or a proxy in between changes Host. Use the panel at /ops of "
+    "this service, or send it without a browser, as curl and `glimt tune` do."
 )
 _LOOPBACK_HOST = re.compile(r"(?:(localhost)|\[([0-9a-f:.]+)\]|([0-9.]+))(?::[0-9]{1,5})?", re.IGNORECASE)
 _PROXIES = ("forwarded", "x-real-ip", "via")
@@ -30,6 +32,7 @@ def may_operate(request: Request) -> bool:
         request.client is not None
         and _is_loopback(request.client.host)
         and all(map(_names_loopback, request.headers.getlist("host") or [""]))  # evil.test may resolve to 127.0.0.1
+        and request.scope.get("http_version") != "1.0"
         and not any(name in _PROXIES or name.startswith("x-forwarded-") for name in request.headers)
     )
 

@@ -19,7 +19,9 @@ LIMITS = (
     "max_batch is a whole number from 1 to 256, max_wait_ms a number from 0 to 1000, max_pending a whole number from "
     "1 to 65536, auto is true for what the calibration chose; what is left out stays as it is."
 )
-EXAMPLE = """curl -X PATCH --json '{"max_batch": 16}' http://localhost:8000/api/batching"""
+EXAMPLE = (
+    "curl -X PATCH -H 'Content-Type: application/json' -d '{\"max_batch\": 16}' http://localhost:8000/api/batching"
+)
 
 log = structlog.get_logger()
 

@@ -42,10 +42,12 @@ class Ops:
         """The form: new limits at once. Answers what is in force now, or the whole page without JavaScript."""
         who = require_operator(request)
         form = await read_form(request, max_files=0, max_file_bytes=MAX_FIELD_BYTES)
-        configure(self._classifier, BatchingChange.of(form.fields, strict=False), who)
+        auto = {"auto": True} if form.fields.get("auto") == "true" else {}  # a form has no other way to say it
+        configure(self._classifier, BatchingChange.of(form.fields | auto, strict=False), who)
         if "hx-request" not in request.headers:
             return self._page(request)
-        return self._templates.TemplateResponse(request, "_ops_said.html", {"limits": limits(self._classifier)})
+        context = {"limits": limits(self._classifier), "done": True}
+        return self._templates.TemplateResponse(request, "_ops_said.html", context)
 
     def _page(self, request: Request) -> Response:
         status, model, now = self._classifier.status, self._classifier.model, limits(self._classifier)
@@ -53,7 +55,6 @@ class Ops:
             "light": {"state": status, "words": LIGHTS[status], "model": f"{model.name} {model.version}"},
             "notice": self._notice,
             "panel": self._panel(),
-            "limits": now,
             "dials": [
                 dial("max_batch", "Largest batch", now["max_batch"], BATCH_STOPS, lowest=1),
                 dial("max_wait_ms", "Window in ms", now["max_wait_ms"], WAIT_STOPS_MS, lowest=0),

@@ -6,25 +6,28 @@ Measured once at warm-up and kept beside the prepared model; `glimt doctor` prin
 import contextlib
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from service.cores import usable_cores
 from service.inference.batches import CurvePoint
+from service.inference.engines.prepared import version_of
 from service.inference.predictions import ModelInfo
 
 Curve = tuple[CurvePoint, ...]
 
+STALE = 2.0
+"""A kept curve is measured anew when one item takes that many times as long as it says, or that much less."""
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 ENOUGH = 8
 """Sizes up to here are always measured; beyond, only while doubling still pays."""
 WORTH = 1.03
 """What a larger batch must gain in pictures per second: less is within the noise, and waits for nothing."""
 RUNS = 3
-"""Timed runs of each size, in turns; the fastest counts, because others can only disturb it."""
-BATCH_COST_MS = 3.0
+"""Timed runs of each size, up to ENOUGH in turns; the fastest counts, because others can only disturb it."""
+BATCH_COST_MS = 5.0
 """What a batch costs under load beside the engine's own time (thread hops, its threads falling asleep and waking among
 decoders), both cores together: perf/RESULTS.md. It is why batches pay where t(n) grows in proportion."""
 LONGEST_WAIT_MS = 5.0
@@ -42,7 +45,8 @@ DEFAULT = Batching(16, 5.0)
 
 
 def measure(run: Callable[[int], object], *, clock: Callable[[], float] = time.perf_counter) -> Curve:
-    """Time `run(n)` for growing n, until doubling n no longer pays. Blocks for the time of about 60 items."""
+    """Time `run(n)` for growing n, until doubling n no longer pays. Blocks for the time of 60 items, of up to 500 on
+    a device that gains from batches of 64."""
     fastest = dict.fromkeys(SIZES[: SIZES.index(ENOUGH) + 1], math.inf)
     for n in fastest:
         run(n)  # plans, allocates
@@ -74,9 +78,18 @@ def best(curve: Sequence[CurvePoint]) -> Batching:
 
 
 def curve_file(data_path: Path, model: ModelInfo) -> Path:
-    """Where a model's curve is kept: another engine, version or number of cores has another one."""
-    name = f"curve-{model.engine}-{model.name}-{model.version}-{os.cpu_count()}.json"
+    """Where a model's curve is kept: another engine, version or number of cores has its own."""
+    name = f"curve-{model.engine}-{version_of(model.engine)}-{model.name}-{model.version}-{usable_cores()}.json"
     return data_path / "cache" / name
+
+
+def still_true(curve: Curve, run: Callable[[int], object], *, clock: Callable[[], float] = time.perf_counter) -> bool:
+    """Whether one item still takes about what the curve says: the machine may be another one, or it was busy then."""
+    if not curve or curve[0].batch != 1:
+        return False
+    run(1)
+    now_ms = min(_timed(run, 1, clock) for _ in range(RUNS)) * 1000
+    return curve[0].ms / STALE < now_ms < curve[0].ms * STALE
 
 
 def read_curve(path: Path) -> Curve:
@@ -84,12 +97,12 @@ def read_curve(path: Path) -> Curve:
     try:
         rows = json.loads(path.read_bytes())
         return tuple(CurvePoint(int(batch), float(ms)) for batch, ms in rows if batch >= 1 and ms > 0)
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, OverflowError):
         return ()
 
 
 def keep_curve(path: Path, curve: Curve) -> None:
-    """Write it; a folder that cannot be written costs the next start a second, nothing else."""
+    """Write it; a folder that cannot be written costs the next start a measurement, nothing else."""
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps([[point.batch, round(point.ms, 3)] for point in curve]))

@@ -96,11 +96,12 @@ class Classifier:
             overload=Overload(longest_s=settings.deadline_ms / 1000 * OVERLOAD_SHARE),
             observe=observe_batch,
         )
-        self.auto = "auto" in (settings.max_batch, settings.max_wait_ms)  # still as the calibration chose
+        self._started_auto = "auto" in (settings.max_batch, settings.max_wait_ms)
+        self.auto = self._started_auto  # batch and window are still as the calibration chose
         self.curve: Curve = ()  # how long a batch of n takes, as measured at warm-up
-        worker.on_ready = self._adopt_calibration
+        worker.on_ready = self._on_ready
         if worker.status == "ready":
-            self._adopt_calibration()
+            self._on_ready()
         self._cache: OrderedDict[Key, _Answer] = OrderedDict()
         self._flights: dict[FlightKey, _Flight] = {}
         self._patient = 0  # of the admitted: streams, which wait for room and take none before
@@ -148,26 +149,26 @@ class Classifier:
         auto: bool | None = None,
     ) -> None:
         """Change limits while running; the next batch obeys. A batch or window chosen by hand ends `auto`, which
-        True brings back: Conflict when nothing was calibrated."""
+        True brings back: Conflict when the settings fix both."""
         if auto:
-            self._refuse_unless_calibrated()
-            max_batch, max_wait_ms = self._worker.batching
+            self._adopt_calibration()
         self._batcher.configure(max_batch=max_batch, max_wait_ms=max_wait_ms, max_pending=max_pending)
         self.auto = bool(auto) or (self.auto and max_batch is None and max_wait_ms is None)
 
-    def _refuse_unless_calibrated(self) -> None:
-        if not self.curve:
-            raise Conflict("Nothing was calibrated here. Start with --max-batch auto to have it measured.")
+    def _on_ready(self) -> None:
+        self.curve = self._worker.curve
+        if self.auto:  # not when somebody changed it while the model was loading
+            self._adopt_calibration()
 
     def _adopt_calibration(self) -> None:
-        """Unless all was set, or was changed by hand while the model was loading."""
-        self.curve = self._worker.curve
+        """What the settings fix stays as they say; the rest is as measured."""
         chosen, settings = self._worker.batching, self._settings
-        if self.auto:
-            self._batcher.configure(
-                max_batch=chosen.max_batch if settings.max_batch == "auto" else None,
-                max_wait_ms=chosen.max_wait_ms if settings.max_wait_ms == "auto" else None,
-            )
+        if not self._started_auto:
+            raise Conflict("The settings fix both numbers. Start with --max-batch auto to have them measured.")
+        self._batcher.configure(
+            max_batch=chosen.max_batch if settings.max_batch == "auto" else settings.max_batch,
+            max_wait_ms=chosen.max_wait_ms if settings.max_wait_ms == "auto" else settings.max_wait_ms,
+        )
 
     def drain(self) -> None:
         """Refuse what is new from now on; what was admitted is still answered, for at most the grace time."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
-from service.inference.overload import Overload
+from service.inference.overload import GOOD, Overload
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -56,7 +56,9 @@ class Lanes(Generic[Item, Result]):
         """The next batch, up to `count` jobs that are still wanted, and the jobs that overload has made not worth
         computing, all out of the lanes. `item_s` is what one job takes to compute."""
         newest_first = self.overload.stands(len(self._interactive) * item_s)
-        done_at = now + count * item_s
+        if newest_first:  # a batch that takes longer than callers wait would be refused whole
+            count = max(1, min(count, int(GOOD * self.overload.patience_s / item_s)))
+        done_at = now + min(count, len(self)) * item_s
         refused = self._pop_too_old(done_at) if newest_first else []
         bulk_turn = self._bulk_passed_over >= BULK_TURN
         batch = _pop(self._bulk, max(1, count // 4) if bulk_turn else 0, now, done_at)

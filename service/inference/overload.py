@@ -13,12 +13,14 @@ while few do, as a sender's window does in TCP (Jacobson, "Congestion Avoidance 
 
 import math
 import statistics
+from collections import deque
 from dataclasses import dataclass, field
 
 GOOD = 0.75  # of the patience: a queue whose shortest wait is above it has no room for anything to go wrong
 LEAVERS = 0.25  # that many leavers per served caller are no accident: somebody's patience is at its end
 SHARE = 0.8  # of what the leavers waited is counted on: the answer needs time to travel, and clocks differ
 RELAX_S = 30.0  # without leavers the patience grows e-fold in so long
+MOST = 20.0  # e-folds at once: the first look is at the machine's uptime, after days of it
 FEW, MANY = 4, 16  # fewer leavers in an interval teach nothing; so many need not wait for its end
 LEAST_S = 0.25  # shorter visits tell nothing of patience: a page closed, a cancelled keystroke
 
@@ -33,7 +35,7 @@ class Overload:
     standing: bool = field(default=False, init=False)
     patience_s: float = field(default=0.0, init=False)
     _above_since: float | None = field(default=None, init=False)
-    _left_after: list[float] = field(default_factory=list, init=False)
+    _left_after: deque[float] = field(default_factory=lambda: deque(maxlen=MANY * 64), init=False)
     _served: int = field(default=0, init=False)
     _looked_at: float = field(default=0.0, init=False)
 
@@ -72,6 +74,7 @@ class Overload:
         if len(self._left_after) >= max(FEW, self._served * LEAVERS):
             self.patience_s = min(self.patience_s, SHARE * statistics.median(self._left_after))
         else:
-            self.patience_s = min(self.longest_s, self.patience_s * math.exp((now - self._looked_at) / RELAX_S))
+            growth = math.exp(min((now - self._looked_at) / RELAX_S, MOST))
+            self.patience_s = min(self.longest_s, self.patience_s * growth)
         self._left_after.clear()
         self._served, self._looked_at = 0, now

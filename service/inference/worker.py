@@ -12,7 +12,7 @@ from typing import Literal, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from service.inference.calibration import Batching, Curve, best, keep_curve, measure, read_curve
+from service.inference.calibration import Batching, Curve, best, keep_curve, measure, read_curve, still_true
 from service.inference.engines.engine import Engine
 from service.inference.predictions import ModelInfo
 
@@ -115,13 +115,15 @@ class Worker:
     def _calibrate(self) -> Curve:
         """The curve as kept; else, when it is needed, as measured now."""
         kept = read_curve(self._curve_file) if self._curve_file else ()
-        if kept or self._max_batch is not None:
+        if self._max_batch is not None or still_true(kept, self._run_blank):
             return kept
-        shape = (self._input_size, self._input_size, 3)
-        curve = measure(lambda n: self._engine.predict(np.zeros((n, *shape), np.uint8)))
+        curve = measure(self._run_blank)
         if self._curve_file:
             keep_curve(self._curve_file, curve)
         return curve
+
+    def _run_blank(self, n: int) -> None:
+        self._engine.predict(np.zeros((n, self._input_size, self._input_size, 3), np.uint8))
 
     def _predict(self, items: list[NDArray[np.uint8]]) -> list[Scored]:
         started = time.perf_counter()

@@ -1,6 +1,5 @@
 """`glimt quantize`: gather, quantize, compare, and publish what is good enough."""
 
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,7 +12,7 @@ import orjson
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from service.app import INT8_TOLERANCE, make_engine
+from service.app import INT8_TOLERANCE
 from service.errors import BadRequest, Conflict, StoreFull
 from service.inference.engines.converting import MODEL
 from service.inference.engines.engine import TOLERANCE, Engine, Pixels, Scores
@@ -194,9 +193,9 @@ def _scores(engine: Engine, pictures: Pixels) -> Scores:
 def publish(
     directory: Path, folder: Path, source: ServedModel, report: Report, settings: Settings, *, replace: bool
 ) -> ModelVersion:
-    """Make the int8 model in `folder` the registered version `directory`, and load it once as the service would.
+    """Make the int8 model in `folder`, which was loaded and checked, the registered version `directory`.
 
-    Raises StoreFull when it cannot be written, StartError when it cannot be loaded; then it is gone again.
+    Raises StoreFull when it cannot be written.
     """
     try:
         version = write_version(
@@ -213,14 +212,6 @@ def publish(
         )
     except OSError as error:
         raise StoreFull(f"The version cannot be written to {directory}: {error.strerror or error}.") from error
-    try:
-        as_served = settings.model_copy(update={"model": directory.name, "weights": str(directory), "engine": "auto"})
-        engine = make_engine(choose(as_served), settings)
-        engine.load()
-        engine.close()
-    except BaseException:
-        shutil.rmtree(directory, ignore_errors=True)
-        raise
     return version
 
 

@@ -5,7 +5,7 @@ import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from service.errors import BadRequest, Unavailable
+from service.errors import BadRequest, Forbidden, GlimtError, Unavailable
 from service.tuning.grid import Visit, keeps, walk
 from service.tuning.load import Arrival, Closed, Load, Loop
 from service.tuning.pictures import Distinct
@@ -24,7 +24,10 @@ Advance = Callable[[int, int], None]
 
 @asynccontextmanager
 async def borrowed(target: Target) -> AsyncIterator[Setting]:
-    """The setting in force; whatever happens in the block, Ctrl-C too, it is in force again afterwards."""
+    """The setting in force; whatever happens in the block, Ctrl-C too, it is in force again afterwards.
+
+    Raises Unavailable, with what it was, when it cannot be put back, and Forbidden when it cannot be changed at all.
+    """
     former = await target.setting()
     try:
         yield former
@@ -35,6 +38,13 @@ async def borrowed(target: Target) -> AsyncIterator[Setting]:
             raise Unavailable(
                 f"The service at {target.address.url} stopped answering half-way; its setting could not be put back. "
                 f"It was {former}; if it still runs: PATCH /api/batching."
+            ) from error
+        except Forbidden:  # nothing was ever changed
+            raise
+        except GlimtError as error:
+            raise Unavailable(
+                f"The setting of the service at {target.address.url} could not be put back: {error.detail} "
+                f"It was {former}: PATCH /api/batching."
             ) from error
 
 

@@ -82,11 +82,13 @@ class Target:
         return self._read(answer)
 
     async def restore(self, setting: Setting) -> None:
-        """Put back what `setting` said: the numbers, or the calibration's choice if that was in force."""
+        """Put back what `setting` said: the calibration's choice if that was in force and can be had again, else the
+        numbers. Raises as `configure` does."""
         if self._auto:
-            self._read(await self._ask("PATCH", "/api/batching", b'{"auto":true}', "application/json"))
-        else:
-            await self.configure(setting)
+            answer = await self._ask("PATCH", "/api/batching", b'{"auto":true}', "application/json")
+            if answer.status == 200:
+                return
+        await self.configure(setting)
 
     async def configure(self, setting: Setting) -> None:
         """Put a setting in force. Raises Forbidden and InvalidField as well."""

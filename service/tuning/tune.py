@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from service.errors import GlimtError
 from service.tuning.load import Arrival
 from service.tuning.pictures import Distinct
 from service.tuning.search import Search, borrowed
@@ -26,20 +27,27 @@ async def tune(
 
     The former setting is in force again afterwards, unless one meets the goal and shall be kept. Raises GlimtError.
     """
-    target = Target(url)
+    target, verdict = Target(url), None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, signal.raise_signal, signal.SIGINT)
     await target.check_ready()
     errors = Console(stderr=True)
-    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress:
-        task = progress.add_task(f"measuring {url}", total=None)
-        search = Search(
-            target, arrival, Distinct(pictures), goal_ms=goal_ms, seconds=seconds,
-            advance=lambda done, total: progress.update(task, completed=done, total=total),
-        )  # fmt: skip
-        async with borrowed(target) as former:
-            await target.configure(former)  # whether it may be changed is known before any load
-            verdict = await search.best(former)
-            lighter = None if verdict.best else await search.holding(verdict)
+    try:
+        with Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress:
+            task = progress.add_task(f"measuring {url}", total=None)
+            search = Search(
+                target, arrival, Distinct(pictures), goal_ms=goal_ms, seconds=seconds,
+                advance=lambda done, total: progress.update(task, completed=done, total=total),
+            )  # fmt: skip
+            async with borrowed(target) as former:
+                await target.configure(former)  # whether it may be changed is known before any load
+                verdict = await search.best(former)
+                lighter = None if verdict.best else await search.holding(verdict)
+        if keep and verdict.best:
+            await target.configure(verdict.best.setting)
+    except GlimtError:
+        if verdict:  # what took minutes to find is told all the same
+            show(verdict, sentences(verdict))
+        raise
     lines = sentences(verdict)
     if verdict.best is None:
         lines.append(
@@ -47,8 +55,6 @@ async def tune(
             if lighter
             else "It holds under no lighter load either, as far as was tried: the goal is out of reach here."
         )
-    if keep and verdict.best:
-        await target.configure(verdict.best.setting)
     show(verdict, [*lines, in_force(verdict, former, keep), permanently(verdict.chosen.setting)])
     return verdict.best is not None
 

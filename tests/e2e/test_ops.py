@@ -13,13 +13,14 @@ from typing import Any
 
 import httpx2
 import pytest
-from playwright.async_api import Page, async_playwright, expect
+from playwright.async_api import Page, Route, async_playwright, expect
 
 from service.app import Glimt
 from tests.fakes import GatedEngine
 from tests.world import make_app, png, under_uvicorn, until
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+UNKNOWN = "No answer: whether it changed is not known."
 
 pytestmark = [
     pytest.mark.slow,
@@ -44,10 +45,10 @@ class Bench:
 
 
 @asynccontextmanager
-async def panel(folder: Path, **options: Any) -> AsyncIterator[Bench]:
+async def panel(folder: Path, max_batch: int | str = 16, **options: Any) -> AsyncIterator[Bench]:
     """/ops, open. What goes wrong in it unseen is collected and fails the test at its end."""
     engine = GatedEngine()
-    app = make_app(folder, engine, max_batch=16, max_wait_ms=5, max_pending=40)
+    app = make_app(folder, engine, max_batch=max_batch, max_wait_ms=5, max_pending=40)
     faults: list[str] = []
     async with under_uvicorn(app) as port, async_playwright() as playwright:
         address = f"http://127.0.0.1:{port}"
@@ -81,7 +82,9 @@ async def test_a_slider_acts_at_once(bench: Bench) -> None:
     """By keyboard: a step of the slider moves its number, the service obeys, and the page says so."""
     slider = bench.page.get_by_role("slider", name="Largest batch")
     await slider.press("ArrowLeft")
-    await expect(bench.page.locator("#batching-said")).to_have_text("At most 12 pictures in a batch, window 5 ms.")
+    await expect(bench.page.locator("#batching-said")).to_have_text(
+        "Done. At most 12 pictures in a batch, window 5 ms."
+    )
     assert await bench.limits() == (12, 5.0)
     await expect(bench.page.locator("#max_batch")).to_have_value("12")
     await expect(slider).to_have_attribute("aria-valuetext", "12")
@@ -129,15 +132,91 @@ async def test_figures_move_without_reloading(bench: Bench) -> None:
 
 
 async def test_the_dials_follow_a_change_from_elsewhere(bench: Bench) -> None:
-    """glimt tune or another tab moves them too, but not under the hands of whoever is at them."""
+    """glimt tune or another tab moves them and the sentence too, but no dial under the hands of whoever is at it."""
+    await expect(bench.page.locator("#batching-said")).to_be_empty()
     await bench.client.patch("/api/batching", json={"max_batch": 4})
     await expect(bench.page.locator("#max_batch")).to_have_value("4")
     await expect(bench.page.get_by_role("slider", name="Largest batch")).to_have_value("3")
+    await expect(bench.page.locator("#live .said")).to_contain_text("At most 4 pictures")
+    await expect(bench.page.locator("#batching-said")).to_be_empty()
     await bench.page.locator("#max_wait_ms").fill("77")
-    await bench.client.patch("/api/batching", json={"max_batch": 2})
-    await expect(bench.page.locator('.live-head[data-max-batch="2"]')).to_be_visible()
-    await expect(bench.page.locator("#max_batch")).to_have_value("4")
+    await bench.client.patch("/api/batching", json={"max_batch": 2, "max_wait_ms": 8})
+    await expect(bench.page.locator("#live .said")).to_contain_text("At most 2 pictures in a batch, window 8 ms")
+    await expect(bench.page.locator("#max_batch")).to_have_value("2")
     await expect(bench.page.locator("#max_wait_ms")).to_have_value("77")
+
+
+async def test_one_dial_does_not_overwrite_the_other(bench: Bench) -> None:
+    """What somebody else changed a moment ago, unseen here, stays when the other dial is moved."""
+    await bench.page.get_by_role("checkbox", name="Hold the figures").check()
+    await bench.client.patch("/api/batching", json={"max_batch": 4})
+    await bench.page.get_by_role("slider", name="Window").press("End")
+    await expect(bench.page.locator("#batching-said")).to_contain_text("window 1000 ms")
+    assert await bench.limits() == (4, 1000.0)
+
+
+async def test_two_dials_moved_at_once(bench: Bench) -> None:
+    """The second move replaces the first one's request, and takes its value along."""
+    hung = asyncio.Event()
+
+    async def first(route: Route) -> None:
+        hung.set()
+
+    await bench.page.route("**/ops/batching", first, times=1)
+    await bench.page.get_by_role("slider", name="Largest batch").press("ArrowLeft")
+    await asyncio.wait_for(hung.wait(), 5)
+    await bench.page.get_by_role("slider", name="Window").press("End")
+    await expect(bench.page.locator("#batching-said")).to_contain_text("At most 12 pictures in a batch, window 1000 ms")
+
+
+async def test_back_to_automatic(tmp_path: Path) -> None:
+    """The button comes with a choice by hand, and goes with the calibration's, which the dials show again."""
+    async with panel(tmp_path, max_batch="auto") as bench:
+        back = bench.page.get_by_role("button", name="Back to automatic")
+        before = await bench.limits()
+        await expect(back).to_be_hidden()
+        await bench.page.get_by_role("spinbutton", name="Window").fill("77")
+        await bench.page.keyboard.press("Enter")
+        await back.click()
+        await expect(bench.page.locator("#batching-said")).to_contain_text("as measured at warm-up")
+        await expect(bench.page.locator("#max_wait_ms")).to_have_value("5")
+        assert await bench.limits() == before
+        await bench.page.get_by_role("slider", name="Window").focus()
+        await expect(back).to_be_hidden()
+
+
+async def test_held_figures(bench: Bench) -> None:
+    """They stand still as long as one wants, and then are new at once."""
+    hold = bench.page.get_by_role("checkbox", name="Hold the figures")
+    await hold.check()
+    await bench.page.evaluate("""() => {
+        window.polls = 0
+        window.sent = 0
+        document.addEventListener("htmx:beforeRequest", (event) => { polls += event.target.id === "live" })
+        document.addEventListener("htmx:beforeSend", (event) => { sent += event.target.id === "live" })
+    }""")
+    await bench.page.wait_for_function("() => window.polls >= 2")
+    assert await bench.page.evaluate("() => window.sent") == 0
+    await hold.uncheck()
+    await bench.page.wait_for_function("() => window.sent > 0")
+
+
+async def test_a_service_that_hangs(bench: Bench) -> None:
+    """No answer at all is told as such after five seconds: by the figures, by the light, and to a change."""
+    for path in ("**/ops/live", "**/ops/batching", "**/health-light"):
+        await bench.page.route(path, lambda route: None)
+    await bench.page.evaluate("() => htmx.trigger('#health', 'refresh')")
+    await bench.page.get_by_role("slider", name="Window").press("End")
+    await expect(bench.page.locator(".live-lost")).to_be_visible(timeout=15_000)
+    await expect(bench.page.locator("#batching-said")).to_have_text(UNKNOWN, timeout=15_000)
+    await expect(bench.page.locator(".health-words")).to_have_text("Not reachable", timeout=15_000)
+
+
+async def test_a_change_that_is_cut_off(bench: Bench) -> None:
+    """A broken connection says nothing about what the service did."""
+    await bench.page.route("**/ops/batching", lambda route: route.abort())
+    await bench.page.get_by_role("slider", name="Window").press("End")
+    await expect(bench.page.locator("#batching-said")).to_have_text(UNKNOWN)
 
 
 async def test_nobody_answers(bench: Bench) -> None:
@@ -168,7 +247,8 @@ async def test_without_javascript(tmp_path: Path) -> None:
         await expect(bench.page.get_by_role("slider")).to_have_count(0)
         await bench.page.get_by_role("spinbutton", name="Largest batch").fill("3")
         await bench.page.get_by_role("button", name="Apply").click()
-        await expect(bench.page.locator("#batching-said")).to_contain_text("At most 3 pictures")
+        await expect(bench.page.get_by_role("checkbox")).to_have_count(0)
+        await expect(bench.page.locator("#live .said")).to_contain_text("At most 3 pictures")
         await expect(bench.page.locator("#max_batch")).to_have_value("3")
         assert await bench.limits() == (3, 5.0)
 

@@ -1,10 +1,14 @@
 """Who may change the service, one row per case."""
 
+import asyncio
+from pathlib import Path
+
 import pytest
 from starlette.requests import Request
 
 from service.errors import Forbidden
-from service.http.access import may_operate, require_operator
+from service.http.access import ELSEWHERE, may_operate, require_operator
+from tests.world import make_app, under_uvicorn
 
 LOCAL = {"host": "127.0.0.1:8000"}
 
@@ -70,6 +74,24 @@ def test_two_hosts_are_judged_both() -> None:
     assert not may_operate(twice)
 
 
+@pytest.mark.parametrize(("version", "status"), [("1.0", 403), ("1.1", 200)])
+async def test_a_proxy_that_names_nobody(tmp_path: Path, version: str, status: int) -> None:
+    """Over a real connection: nginx's plain proxy_pass sends our own address as Host, but in HTTP/1.0."""
+    body = b'{"max_batch": 4}'
+    async with under_uvicorn(make_app(tmp_path)) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        head = f"PATCH /api/batching HTTP/{version}\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n"
+        writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        answer = await reader.read()
+        writer.close()
+    assert int(answer.split()[1]) == status
+
+
+def test_the_way_out_of_a_container() -> None:
+    """A published port is not the machine itself: the words say how it is done there."""
+    assert "docker exec NAME glimt tune" in ELSEWHERE
+
+
 @pytest.mark.parametrize(
     "headers",
     [
@@ -85,5 +107,5 @@ def test_two_hosts_are_judged_both() -> None:
 def test_not_for_another_site(headers: dict[str, str]) -> None:
     """A page of another site in the operator's browser may not; the operator himself still sees his controls."""
     assert may_operate(request(LOCAL | headers))
-    with pytest.raises(Forbidden, match="another site"):
+    with pytest.raises(Forbidden, match="another site, or a proxy in between changes Host"):
         require_operator(request(LOCAL | headers))

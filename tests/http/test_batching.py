@@ -96,20 +96,21 @@ async def test_the_next_batch_obeys(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "auto"), [({"max_batch": 4}, False), ({"max_wait_ms": 4}, False), ({"max_pending": 4}, True)]
 )
-async def test_a_choice_by_hand_ends_auto(app: Glimt, change: dict[str, int], auto: bool) -> None:
+async def test_a_choice_by_hand_ends_auto(tmp_path: Path, change: dict[str, int], auto: bool) -> None:
     """A batch or window that somebody chose is no longer the calibration's; the queue's length is not its business."""
-    app.house.classifier.auto = True
-    async with on_the_machine(app) as client:
+    async with on_the_machine(make_app(tmp_path, max_batch="auto")) as client:
         assert (await client.patch(URL, json=change)).json()["auto"] is auto
 
 
-async def test_the_calibrations_choice_comes_back(app: Glimt) -> None:
-    """`auto` puts the batch and window in force again that were measured as best."""
+async def test_the_calibrations_choice_comes_back(tmp_path: Path) -> None:
+    """`auto` puts the batch in force again that was measured as best, and the window that the settings fix."""
+    app = make_app(tmp_path, max_batch="auto", max_wait_ms=7)
     async with on_the_machine(app) as client:
+        await client.patch(URL, json={"max_batch": 9, "max_wait_ms": 1})
         classifier, worker = app.house.classifier, app.house.worker
-        worker.curve = classifier.curve = (CurvePoint(1, 10), CurvePoint(2, 12), CurvePoint(4, 24))
+        worker.curve = classifier.curve = (CurvePoint(1, 10), CurvePoint(2, 12), CurvePoint(4, 48))
         limits = (await client.patch(URL, json={"auto": True})).json()
-    assert (limits["max_batch"], limits["max_wait_ms"], limits["auto"]) == (2, 5.0, True)
+    assert (limits["max_batch"], limits["max_wait_ms"], limits["auto"]) == (2, 7.0, True)
 
 
 async def test_nothing_was_calibrated(app: Glimt) -> None:
@@ -152,8 +153,8 @@ async def test_senseless_changes(app: Glimt, change: Any, words: str) -> None:
 @pytest.mark.parametrize(
     ("body", "kind", "status", "words"),
     [
-        (b'{"max_batch": 4}', "application/x-www-form-urlencoded", 400, "curl -X PATCH --json"),
-        (b'{"max_batch": ', "application/json", 400, "curl -X PATCH --json"),
+        (b'{"max_batch": 4}', "application/x-www-form-urlencoded", 400, "-H 'Content-Type: application/json' -d '{"),
+        (b'{"max_batch": ', "application/json", 400, "-H 'Content-Type: application/json' -d '{"),
         (b'{"max_wait_ms": NaN}', "application/json", 400, "not JSON"),
         (b"[" * 4096, "application/json", 400, "not JSON"),
         (b" " * 4097, "application/json", 413, "4096 bytes"),

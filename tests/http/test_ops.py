@@ -1,14 +1,17 @@
 """The live panel without a browser: the page, the fragment, the form."""
 
 import asyncio
+import logging
 import re
 from pathlib import Path
 
 import httpx2
 import pytest
+import structlog
+from structlog.testing import LogCapture
 
 from service.app import Glimt
-from service.http.middleware import _QUIET
+from service.http import middleware
 from service.inference.batches import CurvePoint
 from tests.fakes import GatedEngine
 from tests.http.test_batching import on_the_machine
@@ -79,6 +82,9 @@ async def test_the_polled_part_is_not_announced(app: Glimt) -> None:
     async with on_the_machine(app) as client:
         page, fragment = (await client.get("/ops")).text, (await client.get("/ops/live")).text
     assert not re.findall(r'aria-live|role="(?:status|alert|log)"', fragment)
+    assert "At most 16 pictures in a batch" in fragment
+    assert page.count("At most 16 pictures in a batch") == 1
+    assert "aria-live" not in page
     assert not re.findall(r"<(?:a|button|input|details|summary)\b|tabindex", fragment)  # focus would be lost
     assert re.findall(r'<div id="([^"]+)"[^>]*role="status"', page) == ["batching-said"]
 
@@ -136,7 +142,7 @@ async def test_a_change_by_htmx(app: Glimt) -> None:
     async with on_the_machine(app) as client:
         answer = await send(client, {"max_batch": "8", "max_wait_ms": "2.5"}, fragment=True)
         document = (await client.get("/api/batching")).json()
-    assert answer.text.strip() == "At most 8 pictures in a batch, window 2.5&nbsp;ms."
+    assert answer.text.strip() == "Done. At most 8 pictures in a batch, window 2.5&nbsp;ms."
     assert (document["max_batch"], document["max_wait_ms"], document["max_pending"]) == (8, 2.5, 256)
 
 
@@ -147,6 +153,29 @@ async def test_a_change_without_javascript(app: Glimt) -> None:
     assert "<html" in page
     assert (field(page, "max_batch"), field(page, "max_wait_ms")) == ("1", "0")
     assert "At most 1 picture in a batch" in page
+
+
+async def test_back_to_automatic(tmp_path: Path) -> None:
+    """A button while somebody's choice is in force; it puts the calibration's back."""
+    app = make_app(tmp_path, max_batch="auto")
+    async with on_the_machine(app) as client:
+        await send(client, {"max_batch": "9"}, fragment=True)
+        classifier, worker = app.house.classifier, app.house.worker
+        worker.curve = classifier.curve = (CurvePoint(1, 10), CurvePoint(2, 12), CurvePoint(4, 48))
+        before = (await client.get("/ops")).text
+        answer = await send(client, {"auto": "true"}, fragment=True)
+        after = (await client.get("/ops")).text
+    assert "Done. At most 2 pictures" in answer.text
+    assert "as measured at warm-up." in answer.text
+    assert [bool(re.search(r'<form id="automatic"[^>]* hidden>', page)) for page in (before, after)] == [False, True]
+
+
+async def test_no_way_back_without_a_calibration(app: Glimt) -> None:
+    """Nothing was measured: no button, and any other word than true is refused."""
+    async with on_the_machine(app) as client:
+        assert "Back to automatic" not in (await client.get("/ops")).text
+        assert (await send(client, {"auto": "true"}, fragment=True)).status_code == 409
+        assert (await send(client, {"auto": "false"}, fragment=True)).status_code == 422
 
 
 @pytest.mark.parametrize("fragment", [True, False])
@@ -181,7 +210,11 @@ async def test_every_page_leads_to_the_panel(app: Glimt) -> None:
         assert '<a href="/ops" aria-current="page">' in (await client.get("/ops")).text
 
 
-def test_the_poll_does_not_fill_the_log() -> None:
-    """Asked each second by each open panel: debug, as the probes are."""
-    assert "/ops/live".startswith(_QUIET)
-    assert not "/ops/batching".startswith(_QUIET)
+async def test_the_poll_does_not_fill_the_log(app: Glimt, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked each second by each open panel: debug, as the probes are; the page itself is told as any other."""
+    capture = LogCapture()
+    monkeypatch.setattr(middleware, "log", structlog.wrap_logger(logging.getLogger("x"), [capture]))
+    async with on_the_machine(app) as client:
+        await client.get("/ops/live")
+        await client.get("/ops")
+    assert [(line["path"], line["log_level"]) for line in capture.entries] == [("/ops/live", "debug"), ("/ops", "info")]

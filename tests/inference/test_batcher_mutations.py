@@ -60,7 +60,9 @@ MUTATIONS = [
     ("lanes", "streams run out of patience", "(job.deadline < math.inf and job.arrived + patience_s", "(job.arrived + patience_s"),
     ("lanes", "bulk runs out of patience", "patience_s: float = math.inf,", "patience_s: float = 2.0,"),
     ("overload", "a lone leaver speaks for all", "max(FEW, self._served * LEAVERS)", "1"),
-    ("overload", "patience only falls", "math.exp((now - self._looked_at) / RELAX_S)", "1"),
+    ("overload", "the uptime overflows", "min((now - self._looked_at) / RELAX_S, MOST)", "(now - self._looked_at) / RELAX_S"),
+    ("lanes", "batches longer than patience", "if newest_first:  #", "if False:  #"),
+    ("overload", "patience only falls", "self.patience_s * growth", "self.patience_s"),
     ("overload", "stands at once", "elif now - self._above_since >= self.interval_s:", "else:"),
 ]  # fmt: skip
 

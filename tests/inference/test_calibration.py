@@ -5,7 +5,17 @@ from pathlib import Path
 import pytest
 
 from service.inference.batches import CurvePoint
-from service.inference.calibration import DEFAULT, Batching, Curve, best, curve_file, keep_curve, measure, read_curve
+from service.inference.calibration import (
+    DEFAULT,
+    Batching,
+    Curve,
+    best,
+    curve_file,
+    keep_curve,
+    measure,
+    read_curve,
+    still_true,
+)
 from service.inference.predictions import ModelInfo
 
 
@@ -56,12 +66,22 @@ def test_larger_batches_are_measured_while_they_pay() -> None:
         pytest.param({1: 10, 2: 19.4, 4: 38, 8: 75, 16: 148}, Batching(16, 0.6), id="a fast engine: each batch costs"),
         pytest.param({1: 100, 2: 100, 4: 100, 8: 100}, Batching(8, 5.0), id="a device: the longest window"),
         pytest.param({1: 0.2, 2: 0.22, 4: 0.5, 8: 0.9}, Batching(8, 0.2), id="a tiny model: nearly all is the batch"),
-        pytest.param({1: 10, 2: 25, 4: 50, 8: 100}, Batching(1, 0.0), id="batches that cost more: none, and no window"),
+        pytest.param(
+            {1: 100, 2: 250, 4: 500, 8: 1000}, Batching(1, 0.0), id="batches that cost more: none, and no window"
+        ),
     ],
 )
 def test_the_best_batch_and_window(ms: dict[int, float], chosen: Batching) -> None:
     """From t(n) in milliseconds."""
     assert best(curve(ms)) == chosen
+
+
+@pytest.mark.parametrize(("now_s", "true"), [(0.033, True), (0.06, True), (0.07, False), (0.01, False)])
+def test_a_kept_curve_is_checked(now_s: float, true: bool) -> None:
+    """One that another machine left, or a busy moment, is measured anew."""
+    machine = Machine({1: now_s})
+    assert still_true(curve({1: 33, 2: 66}), machine.run, clock=machine.clock) is true
+    assert not still_true((), machine.run, clock=machine.clock)
 
 
 def test_the_curve_is_kept(tmp_path: Path) -> None:

@@ -63,6 +63,16 @@ def test_who_will_have_left_goes_after_those_who_stay(loop: asyncio.AbstractEven
     assert lanes.take(1, now=10, item_s=1)[0] == [leaving]
 
 
+def test_overload_makes_batches_that_callers_can_wait_for(loop: asyncio.AbstractEventLoop) -> None:
+    """A full batch of 64 takes 64 s, callers wait 20: while it stands, batches are small; once all were refused."""
+    lanes = Lanes[int, int](Overload(longest_s=20, interval_s=1))
+    jobs = fill(lanes, loop, INTERACTIVE, *[100.0] * 90)
+    lanes.overload.standing = True
+    batch, refused = lanes.take(64, now=100, item_s=1)
+    assert (len(batch), refused) == (15, [])
+    assert batch[0] == jobs[-1]
+
+
 def test_bulk_is_not_given_up(loop: asyncio.AbstractEventLoop) -> None:
     """Bulk waits longer than any caller's patience, and in its order."""
     lanes = Lanes[int, int](Overload(longest_s=2))

@@ -67,6 +67,14 @@ def test_patience_is_learned_from_those_who_hang_up(
     assert overload.patience_s == pytest.approx(patience_s)
 
 
+def test_the_first_look_may_come_after_months() -> None:
+    """The loop's clock is the machine's uptime: once, six hours of it made the exponential overflow and killed the
+    batch worker."""
+    overload = Overload(longest_s=8)
+    overload.note(1e7, 0, served=1)
+    assert overload.patience_s == 8
+
+
 def test_the_median_leaver_counts() -> None:
     """A few who leave early do not speak for the others."""
     overload = Overload(longest_s=8)

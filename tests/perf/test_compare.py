@@ -9,10 +9,25 @@ from pathlib import Path
 
 import pytest
 
-from perf.clients import ANSWERED, BROKEN, GAVE_UP, Asked, Connection, Manner, answered, client, failures, latencies
-from perf.closed_loop import Distinct
+from perf import compare
+from perf.clients import (
+    ANSWERED,
+    BROKEN,
+    GAVE_UP,
+    Answer,
+    Asked,
+    Connection,
+    Manner,
+    answered,
+    client,
+    failures,
+    latencies,
+    per_second,
+    steady,
+)
 from perf.comparison import Loop, Measured, Storm, agree, best_peer, judge, rate, table, to_reference, to_server
 from perf.contenders import Contender, NotRunning, chosen, contenders, family, running
+from service.tuning.pictures import Distinct
 
 
 def measured(server: str, round_number: int, per_s: float, *, peer: bool = True, reference: float = 20) -> Measured:
@@ -41,6 +56,29 @@ def test_failures_are_counted_by_how_they_ended() -> None:
     """A refusal is not a hang-up."""
     asked = [Asked(1, 0.1, ANSWERED), Asked(2, 2, GAVE_UP), Asked(2, 0.1, "503"), Asked(3, 0.1, "503")]
     assert failures(asked) == {GAVE_UP: 1, "503": 2}
+
+
+def test_the_window_begins_when_every_client_has_heard() -> None:
+    """But one that hears nothing leaves half of it; what failed outside does not count either."""
+    firsts = [Asked(1, 1, ANSWERED, first=True), Asked(5, 5, ANSWERED, first=True)]
+    later = [Asked(4, 1, "503"), Asked(6, 1, ANSWERED), Asked(11, 1, "503")]
+    assert steady([*firsts, *later], 2, 10) == [firsts[1], later[1]]
+    stuck = Asked(99, 99, ANSWERED, first=True)
+    assert steady([stuck, *later], 2, 10) == [later[1]]
+
+
+def test_a_batch_at_the_edge_of_the_window_changes_no_rate() -> None:
+    """Eight clients in batches of eight, one a second: eight a second, whichever part of a second the window cuts."""
+    asked = [Asked(batch, 1, ANSWERED) for batch in range(1, 20) for _ in range(8)]
+    for begin in (2, 2.5):
+        assert per_second(steady(asked, begin, begin + 4.2), 8) == 8
+
+
+def test_a_refused_clients_rest_is_time_too() -> None:
+    """Two clients, one answered within a second, one refused at once and resting: one answer a second, not two."""
+    asked = [Asked(1, 1, ANSWERED), Asked(1, 0.01, "503", idle=0.99), Asked(2, 1, ANSWERED), Asked(2, 0, "503", idle=1)]
+    assert per_second(asked, 2) == 1
+    assert per_second([], 2) == 0
 
 
 def test_latencies_are_milliseconds() -> None:
@@ -135,6 +173,21 @@ def test_a_peer_can_be_asked_for_in_another_shape() -> None:
     assert found.environment["PEER_THREADS"] == "1"
 
 
+def test_a_peer_that_cannot_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is tried once, however many shapes it has, and before the rounds; Glimt needs no environment."""
+    tried = []
+
+    def fail(name: str, environments: Path) -> None:
+        tried.append(name)
+        raise NotRunning("no index")
+
+    monkeypatch.setattr(compare, "install", fail)
+    known = contenders(Path("environments"), Path("data"), Path("work"), None)
+    servers = chosen(known, ["mosec", "mosec:2x1", "glimt-openvino"])
+    assert compare.missing(servers, Path("environments")) == {"mosec": "no index"}
+    assert tried == ["mosec"]
+
+
 @pytest.mark.parametrize("name", ["mosek", "mosec:2", "mosec:axb", "glimt-tensorflow:2x1"])
 def test_an_unknown_server_is_named(name: str) -> None:
     """With those that are known."""
@@ -181,8 +234,8 @@ async def test_an_answer_is_read_to_its_end(answer: bytes) -> None:
     """By its length or in chunks; the connection then serves the next."""
     async with answering(answer) as port:
         connection = Connection(port)
-        assert await connection.post(b"one") == (200, b"hello")
-        assert await connection.post(b"two") == (200, b"hello")
+        assert await connection.post(b"one") == Answer(200, b"hello")
+        assert await connection.post(b"two") == Answer(200, b"hello")
         connection.close()
 
 
@@ -205,6 +258,18 @@ async def test_a_refused_client_does_not_hammer() -> None:
     """It asks again when the pause is over, which here is after its time."""
     async with answering(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n") as port:
         assert [one.outcome for one in await ask(port, Manner(patience_s=5, pause_s=0.2))] == ["503"]
+
+
+@pytest.mark.parametrize(("told_s", "obey_s", "least", "most"), [(9, 0.2, 0.2, 5), (9, 0, 0, 0.2), (0, 1, 0, 0.2)])
+async def test_a_refused_client_waits_as_told(told_s: int, obey_s: float, least: float, most: float) -> None:
+    """Up to what its manner obeys."""
+    answer = b"HTTP/1.1 503 Busy\r\nRetry-After: %d\r\nContent-Length: 0\r\n\r\n" % told_s
+    asked: list[Asked] = []
+    async with answering(answer) as port:
+        until = time.perf_counter() + 0.3
+        await client(port, Distinct([b"picture"]), until, Manner(patience_s=5, pause_s=0.01, obey_s=obey_s), asked)
+    assert least <= asked[1].idle < most
+    assert [one.first for one in asked[:2]] == [True, False]
 
 
 async def test_a_broken_connection_is_an_outcome() -> None:

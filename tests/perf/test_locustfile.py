@@ -17,7 +17,7 @@ import pytest
 from tests.fakes import GatedEngine
 from tests.world import free_socket, make_app, under_uvicorn
 
-pytestmark = pytest.mark.skipif(find_spec("locust") is None, reason="Locust is not installed: pip install '.[load]'")
+pytestmark = pytest.mark.skipif(find_spec("locust") is None, reason="Locust is not installed: pip install -e '.[load]'")
 
 ROOT = Path(__file__).parents[2]
 BOTH = "perf/locustfile.py,perf/shapes.py"

@@ -1,13 +1,22 @@
 """The sweep: its grid, its rates, and one run on a fake service."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from perf.sweep import facts, grid, parse, rates_for, sweep, write
+from perf import sweep as module
+from perf.report import Result
+from perf.sweep import facts, grid, parse, rates_for, run, sweep, write
+from service.errors import BadRequest
 from service.tuning import load
+from service.tuning.grid import Visit
+from service.tuning.load import Closed
 from service.tuning.setting import Setting
+from service.tuning.verdict import Verdict
 from tests.tuning.fake_service import FakeService
+from tests.tuning.loads import load as load_of
 
 
 @pytest.mark.parametrize(
@@ -38,7 +47,8 @@ async def test_a_sweep_of_a_fake_service(tmp_path: Path, monkeypatch: pytest.Mon
     options = parse(["--out", str(tmp_path / "out"), "--seconds", "0.2", "--clients", "4", "--rates", "100"])
     options.batches, options.waits, options.images = [1, 4], [0, 5], None
     async with fake.running() as url:
-        results = await sweep(options, "openvino", int(url.rpartition(":")[2]))
+        results: list[Result] = []
+        await sweep(options, "openvino", int(url.rpartition(":")[2]), results)
     assert [result.load for result in results] == ["4 clients", "100 pictures/s"]
     for result in results:
         assert {cell.setting: len(cell.loads) for cell in result.verdict.cells} == {
@@ -50,6 +60,48 @@ async def test_a_sweep_of_a_fake_service(tmp_path: Path, monkeypatch: pytest.Mon
     assert {"report.md", "cells.csv", "visits.csv", "openvino-closed-curve.svg"} <= {
         path.name for path in options.out.iterdir()
     }
+
+
+@pytest.mark.slow
+async def test_a_later_load_that_fails_loses_no_earlier_one(tmp_path: Path) -> None:
+    """What was appended before the service refused everything is there."""
+    fake = FakeService(setup_ms=5, setting=Setting(1, 5))
+    options = parse(["--out", str(tmp_path), "--seconds", "0.1", "--clients", "1", "--rates", "0.001"])
+    options.batches, options.waits, options.images = [1], [5], None
+    results: list[Result] = []
+    async with fake.running() as url:
+        with pytest.raises(BadRequest, match="no picture was answered"):
+            await sweep(options, "openvino", int(url.rpartition(":")[2]), results)
+    assert [result.load for result in results] == ["1 client"]
+
+
+@pytest.mark.parametrize("error", [BadRequest("too much"), KeyboardInterrupt()])
+def test_what_was_measured_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Also when the sweep is interrupted."""
+
+    @contextmanager
+    def no_service(arguments: list[str], data: Path) -> Iterator[tuple[int, int]]:
+        yield 0, 0
+
+    async def fail(options: object, engine: str, port: int, results: list[Result]) -> None:
+        visits = (Visit(Setting(1, 5), load_of(10, 100)),) * 2
+        results.append(Result(engine, visits, Verdict.of(visits, Setting(1, 5), 250, Closed(1))))
+        raise error
+
+    monkeypatch.setattr(module, "service", no_service)
+    monkeypatch.setattr(module, "sweep", fail)
+    with pytest.raises(type(error)):
+        run(parse(["--out", str(tmp_path / "out")]))
+    assert "1 client" in (tmp_path / "out" / "cells.csv").read_text()
+
+
+def test_a_folder_is_named_without_its_path(tmp_path: Path) -> None:
+    """In the facts; without one the pictures were made."""
+    (tmp_path / "cats").mkdir()
+    options = parse(["--out", str(tmp_path), "--images", str(tmp_path / "cats")])
+    assert facts(options)["pictures"] == "of cats"
+    options.images = None
+    assert facts(options)["pictures"].startswith("made")
 
 
 def test_a_figure_stands_with_its_machine_command_and_commit(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ class FakeService:
     each_ms: float = 0.0
     setting: Setting = field(default_factory=lambda: Setting(8, 5.0))
     auto: bool = False
+    calibrated: bool = True
     status: int = 200
     patch_status: int = 200
     ready: bool = True
@@ -104,6 +105,8 @@ class FakeService:
         if self.patch_status != 200:
             return Response(orjson.dumps({"detail": "Only on its own machine."}), self.patch_status)
         content = orjson.loads(await request.body())
+        if content.get("auto") and not self.calibrated:
+            return Response(orjson.dumps({"detail": "The settings fix both numbers."}), 409)
         self.auto = content.get("auto", False)
         if not self.auto:
             self.setting = Setting(content["max_batch"], content["max_wait_ms"])

@@ -101,6 +101,29 @@ async def test_the_calibrations_choice_is_put_back_as_such() -> None:
     assert fake.auto
 
 
+async def test_the_numbers_are_put_back_when_the_calibration_is_gone() -> None:
+    """A 409: the service that chose for itself has nothing to choose any more."""
+    fake = FakeService(auto=True, calibrated=False)
+    async with fake.running() as url:
+        target = Target(url)
+        async with borrowed(target):
+            await target.configure(Setting(1, 0.0))
+    assert fake.setting == fake.changes[-1] == FORMER
+
+
+async def test_a_setting_that_is_not_taken_back() -> None:
+    """The words name it, whatever the reason."""
+    fake = FakeService()
+
+    async def refuse(url: str) -> None:
+        async with borrowed(Target(url)):
+            fake.patch_status = 422
+
+    async with fake.running() as url:
+        with pytest.raises(Unavailable, match=r"could not be put back: Only on .* It was max_batch 8, max_wait_ms 5"):
+            await refuse(url)
+
+
 async def test_put_back_after_an_error() -> None:
     """The error goes on to the caller."""
     fake = FakeService()

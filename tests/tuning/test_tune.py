@@ -9,7 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from service.errors import InvalidField, Unavailable
+from service.tuning.load import Closed
 from service.tuning.setting import Setting
+from service.tuning.target import Target
+from service.tuning.tune import tune
 from tests.tuning.fake_service import FakeService
 
 ROOT = Path(__file__).parents[2]
@@ -51,11 +55,11 @@ async def test_a_goal_that_is_met(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 async def test_a_goal_that_is_not_met() -> None:
-    """Exit code 1: the fastest, and the lighter load that would hold it; --keep keeps nothing then."""
+    """Exit code 4: the fastest, and the lighter load that would hold it; --keep keeps nothing then."""
     fake = FakeService(setup_ms=0, each_ms=20, setting=FORMER)
     async with fake.running() as url:
         code, words = await told("--url", url, "--clients", "4", "--p95-ms", "50", "--keep")
-    assert code == 1
+    assert code == 4
     assert "No setting keeps p95 within 50 ms under 4 clients. The fastest: max_batch" in words
     assert re.search(r"It holds with [12] clients?: p95 [\d.]+ ms", words)
     assert fake.setting == FORMER
@@ -105,6 +109,23 @@ async def test_mistakes(arguments: list[str], code: int, words: str) -> None:
     """1 for a service that cannot be used, 2 for a bad option; in words."""
     found_code, found_words = await told(*arguments)
     assert (found_code, words in found_words) == (code, True), found_words
+
+
+async def test_the_verdict_is_told_when_the_setting_cannot_be_put_back(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It took minutes to find; the error follows."""
+
+    async def fail(target: Target, setting: Setting) -> None:
+        raise InvalidField("not that one.")
+
+    monkeypatch.setattr(Target, "restore", fail)
+    async with FakeService(setting=FORMER).running() as url:
+        with pytest.raises(Unavailable, match=r"could not be put back: not that one. It was max_batch 2"):
+            await tune(url, Closed(1), [b"picture"], goal_ms=5000, seconds=0.02, keep=False)
+    words = capsys.readouterr().out
+    assert "Best for p95 within 5000 ms under 1 client" in words
+    assert "In force" not in words
 
 
 @pytest.mark.slow

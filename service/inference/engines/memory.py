@@ -28,7 +28,9 @@ def _unchanged_mappings(name: str) -> Iterator[tuple[int, int]]:
     for line in Path("/proc/self/smaps").read_text().splitlines():
         if not line[:1].isupper():
             found = mapping.match(line)
-        elif found and line.startswith("Anonymous:") and line.split()[1] == "0":
+        elif line.startswith(("Anonymous:", "Swap:")) and line.split()[1] != "0":
+            found = None
+        elif found and line.startswith("Swap:"):
             yield int(found[1], 16), int(found[2], 16)
 
 

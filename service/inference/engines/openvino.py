@@ -3,18 +3,19 @@
 A short-lived child converts the Keras model (converting.py); the files it leaves are kept (prepared.py).
 
 The model is compiled twice. A picture alone gets all cores at once. A batch is cut into chunks for streams of one core
-each: they never wait for one another, which matters as soon as somebody else needs a core (the decoders do), and with
-few pictures at a time the activations stay small, so that both together take no more memory than one of them with the
-whole batch. What was tried is in perf/RESULTS.md.
+each (of several on a large machine): they never wait for one another, which matters as soon as somebody else needs a
+core (the decoders do), and with few pictures at a time the activations stay small, so that both together take no more
+memory than one of them with the whole batch. What was tried is in perf/RESULTS.md.
 """
 
-import os
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from service.cores import usable_cores
 from service.errors import StartError
 from service.inference.engines.converting import MODEL
 from service.inference.engines.engine import TOLERANCE, Pixels, Scores
@@ -22,6 +23,7 @@ from service.inference.engines.memory import forget_pages, give_memory_back
 from service.inference.engines.prepared import probe, probe_scores
 from service.inference.predictions import InputSpec
 
+STREAMS = 8  # on more cores each stream has several: batches are not that large
 CHUNK = 4  # pictures that a stream computes at once: int8 gains 5 % over one by one, float32 nothing
 OPTIONS = {"INFERENCE_PRECISION_HINT": "f32"}  # not bfloat16 where the processor has it: two digits are not 1e-4
 
@@ -34,24 +36,33 @@ class OpenVINOEngine:
 
     name = "openvino"
 
-    def __init__(self, prepared: Callable[[], Path], input_spec: InputSpec, *, tolerance: float = TOLERANCE) -> None:
+    def __init__(
+        self,
+        prepared: Callable[[], Path],
+        input_spec: InputSpec,
+        *,
+        tolerance: float = TOLERANCE,
+        way_out: str = "Delete that folder and start again, or use --engine tensorflow.",
+    ) -> None:
         self._prepared = prepared
         self._input = input_spec
         self._tolerance = tolerance
-        self._cores = os.cpu_count() or 1
+        self._way_out = way_out
+        self._width = min(usable_cores(), STREAMS)
         self._alone: Any = None
         self._streams: Any = None
+        self._open_streams: Callable[[], Any] = lambda: None
         self._classes = 0
 
     def load(self) -> None:
         """Compile the model, then compare a probe with what was recorded. Raises StartError."""
-        folder = self._prepared()
         try:
             import openvino
         except ImportError as error:
             raise StartError(
                 "OpenVINO is not installed. Way out: pip install openvino, or --engine tensorflow"
             ) from error
+        folder = self._prepared()
         try:
             self._compile(openvino, folder / MODEL)
             apart = float(np.abs(self.predict(probe(self._input)) - probe_scores(folder)).max())
@@ -60,13 +71,14 @@ class OpenVINOEngine:
         if not apart <= self._tolerance:  # NaN is refused too
             raise StartError(
                 f"On this machine OpenVINO answers {apart:.2g} away from what was recorded in {folder}; at most "
-                f"{self._tolerance:g} is allowed. Delete that folder and start again, or use --engine tensorflow."
+                f"{self._tolerance:g} is allowed. {self._way_out}"
             )
         _give_back()
 
     def warm_up(self, batch_sizes: Sequence[int]) -> None:
-        """OpenVINO plans each batch size when it first meets it."""
-        for n in batch_sizes:
+        """OpenVINO plans a shape when it first meets it: one picture alone, and chunks of each size for the streams."""
+        chunks = (self._width * size for size in range(1, CHUNK + 1))
+        for n in (1, *(n for n in chunks if n <= max(batch_sizes))):
             self.predict(np.zeros((n, self._input.size, self._input.size, 3), np.uint8))
         _give_back()
 
@@ -76,30 +88,45 @@ class OpenVINOEngine:
             raise RuntimeError("predict() before load() or after close()")
         pixels = np.ascontiguousarray(pixels)
         scores = np.empty((len(pixels), self._classes), np.float32)
-        together = len(pixels) - len(pixels) % self._cores
-        chunk = min(CHUNK, together // self._cores)
-        for start in range(0, together, chunk or 1):
-            part = slice(start, min(start + chunk, together))
-            self._streams.start_async([pixels[part]], scores[part], share_inputs=True)
-        self._streams.wait_all()
+        together = len(pixels) - len(pixels) % self._width
+        if together:
+            self._stream(pixels[:together], scores[:together])
         for place in range(together, len(pixels)):
             self._alone.infer([pixels[place : place + 1]], share_inputs=True)
             scores[place] = self._alone.get_output_tensor(0).data[0]
         return scores
 
+    def _stream(self, pixels: Pixels, scores: Scores) -> None:
+        """Fill `scores`: equal chunks, as many for each stream."""
+        parts = self._width * math.ceil(len(pixels) / (self._width * CHUNK))
+        try:
+            for part in zip(np.array_split(pixels, parts), np.array_split(scores, parts), strict=True):
+                self._streams.start_async([part[0]], part[1], share_inputs=True)
+            self._streams.wait_all()
+        except BaseException:  # a queue with a failed request fails for ever
+            self._streams = self._open_streams()
+            raise
+
     def close(self) -> None:
         """Let the model go. Twice is once."""
         self._alone = self._streams = None
+        self._open_streams = lambda: None
         give_memory_back()
 
     def _compile(self, openvino: Any, model: Path) -> None:
-        core, cores = openvino.Core(), str(self._cores)
-        alone = core.compile_model(model, "CPU", OPTIONS | {"NUM_STREAMS": "1", "INFERENCE_NUM_THREADS": cores})
-        streams = core.compile_model(model, "CPU", OPTIONS | {"NUM_STREAMS": cores, "INFERENCE_NUM_THREADS": cores})
+        core, threads = openvino.Core(), {"INFERENCE_NUM_THREADS": str(usable_cores())}
+        alone = core.compile_model(model, "CPU", OPTIONS | threads | {"NUM_STREAMS": "1"})
+        streams = alone
+        if self._width > 1:
+            streams = core.compile_model(model, "CPU", OPTIONS | threads | {"NUM_STREAMS": str(self._width)})
+
+        def open_streams() -> Any:
+            queue = openvino.AsyncInferQueue(streams, self._width)
+            queue.set_callback(_keep_scores)
+            return queue
+
         self._classes = int(alone.output(0).partial_shape[1].get_length())
-        self._alone = alone.create_infer_request()
-        self._streams = openvino.AsyncInferQueue(streams, self._cores)
-        self._streams.set_callback(_keep_scores)
+        self._alone, self._open_streams, self._streams = alone.create_infer_request(), open_streams, open_streams()
 
 
 def _keep_scores(request: Any, scores: Scores) -> None:

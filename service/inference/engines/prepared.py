@@ -13,6 +13,8 @@ import pickle
 import shutil
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +28,7 @@ from service.inference.predictions import InputSpec
 
 Runtime = Literal["tensorflow", "openvino"]
 
-FORMAT = 2
+FORMAT = 3
 """Part of every key: raise it when the child makes something else from the same model."""
 KEPT = 6
 """Prepared models kept in the cache (ResNet50 takes 102 MB); the longest unused go."""
@@ -34,6 +36,7 @@ LONGEST_S = 600
 """Preparing takes 10 s on two cores; a child that takes longer than this hangs."""
 REFUSED = 3
 """The child's exit code when it says on standard output why the model cannot be used."""
+MAKING = "making-"
 PROBE, SUMS = "probe.npy", "sums.json"
 
 
@@ -69,20 +72,32 @@ def prepare_once(
         with contextlib.suppress(OSError):  # a cache that is only read serves too
             os.utime(folder)
         return folder
-    made = cache / f"making-{os.getpid()}"
+    made = None
     try:
-        shutil.rmtree(made, ignore_errors=True)
-        made.mkdir(parents=True)
+        cache.mkdir(parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(prefix=MAKING, dir=cache))
         _run_child(Preparation(runtime, build, weights, input_spec, made))
         seal(made)
-        shutil.rmtree(folder, ignore_errors=True)
-        made.replace(folder)
-        _forget_the_oldest(cache)
+        _put(made, folder)
     except OSError as error:
         raise StartError(f"The prepared model cannot be kept in {cache}: {error}") from error
     finally:
-        shutil.rmtree(made, ignore_errors=True)
+        if made is not None:
+            shutil.rmtree(made, ignore_errors=True)
+    _forget_the_oldest(cache)
     return folder
+
+
+def _put(made: Path, folder: Path) -> None:
+    """Rename it, unless another process that made the same was faster."""
+    if is_whole(folder):
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        made.replace(folder)
+    except OSError:
+        if not is_whole(folder):
+            raise
 
 
 def seal(folder: Path) -> None:
@@ -113,7 +128,7 @@ def _sha256(path: Path) -> str:
 
 def _key(runtime: Runtime, build: Callable[[], Any], weights: Path | None, input_spec: InputSpec) -> str:
     """Everything the result depends on: the model's code by name, its weights by content, the makers' versions."""
-    versions = [importlib.metadata.version(package) for package in {"tensorflow", "keras", runtime}]
+    versions = [version_of(package) for package in {"tensorflow", "keras", runtime}]
     digest = hashlib.sha256(repr((FORMAT, sorted(versions), input_spec, weights is None)).encode() + _by_name(build))
     if weights is not None:
         try:
@@ -122,6 +137,14 @@ def _key(runtime: Runtime, build: Callable[[], Any], weights: Path | None, input
         except OSError as error:
             raise StartError(f"The weights file {weights} cannot be read: {error.strerror}.") from error
     return digest.hexdigest()[:32]
+
+
+def version_of(package: str) -> str:
+    """Its version, or that it is not installed."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def _by_name(build: Callable[[], Any]) -> bytes:
@@ -155,6 +178,16 @@ def _run_child(preparation: Preparation) -> None:
 
 
 def _forget_the_oldest(cache: Path) -> None:
-    by_use = sorted(cache.glob("*-" + "[0-9a-f]" * 32), key=lambda path: path.stat().st_mtime, reverse=True)
-    for path in by_use[KEPT:]:
+    by_use = sorted(cache.glob("*-" + "[0-9a-f]" * 32), key=_age_s)
+    abandoned = [path for path in cache.glob(f"{MAKING}*") if _age_s(path) > 2 * LONGEST_S]
+    for path in (*by_use[KEPT:], *abandoned):
         shutil.rmtree(path, ignore_errors=True)
+    for path in cache.glob("*.npz"):  # of versions before 0.2
+        path.unlink(missing_ok=True)
+
+
+def _age_s(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except OSError:  # gone meanwhile
+        return 0.0

@@ -62,7 +62,7 @@ PROTOTYPES: dict[str, tuple[Any, ...]] = {  # name: result, then arguments, as i
 
 
 class GraphSession:
-    """One graph, one input, one output. Not for two threads at once. RuntimeError carries TensorFlow's words."""
+    """One graph, one input, one output. Several threads may `run`. RuntimeError carries TensorFlow's words."""
 
     def __init__(self, graph: NDArray[np.uint8], options: bytes, input_name: str, output_name: str) -> None:
         """`graph` is a serialised GraphDef, `options` a serialised ConfigProto."""
@@ -81,17 +81,17 @@ class GraphSession:
     def run(self, pixels: Pixels) -> Scores:
         """uint8 (n, h, w, 3) -> float32 (n, classes). The GIL is free meanwhile."""
         tensor_in, tensor_out = c_void_p(self._tensor(pixels)), c_void_p()
+        status = self._tf.TF_NewStatus()
         try:
             self._tf.TF_SessionRun(
-                self._session, None, self._input, tensor_in, 1, self._output, tensor_out, 1, None, 0, None, self._status
+                self._session, None, self._input, tensor_in, 1, self._output, tensor_out, 1, None, 0, None, status
             )
-        finally:
-            self._tf.TF_DeleteTensor(tensor_in)
-        self._check()
-        try:
+            self._check(status)
             return self._array(tensor_out)
         finally:
+            self._tf.TF_DeleteTensor(tensor_in)
             self._tf.TF_DeleteTensor(tensor_out)
+            self._tf.TF_DeleteStatus(status)
 
     def close(self) -> None:
         """Give everything back; nothing may be called afterwards."""
@@ -127,9 +127,10 @@ class GraphSession:
         ctypes.memmove(array.ctypes.data, self._tf.TF_TensorData(tensor), array.nbytes)
         return array
 
-    def _check(self) -> None:
-        if self._tf.TF_GetCode(self._status):
-            raise RuntimeError(self._tf.TF_Message(self._status).decode(errors="replace"))
+    def _check(self, status: int | None = None) -> None:
+        status = status or self._status
+        if self._tf.TF_GetCode(status):
+            raise RuntimeError(self._tf.TF_Message(status).decode(errors="replace"))
 
 
 @cache

@@ -224,10 +224,11 @@ def test_build_must_be_a_function_another_process_can_find(runtime: Runtime, tmp
 
 
 def test_a_wrong_shape_is_an_error_and_the_next_batch_works(runtime: Runtime, cache: Path) -> None:
-    """TensorFlow's refusal of one batch comes back as RuntimeError and leaves the session usable."""
+    """The runtime's refusal of one batch comes back as RuntimeError and leaves it usable, its streams too."""
     with loaded(runtime, build_demo, DEMO_WEIGHTS, SMALL, cache) as engine:
         with pytest.raises(RuntimeError):
-            engine.predict(np.zeros((1, 32, 32, 4), np.float32))
+            engine.predict(np.zeros((8, 32, 32, 4), np.uint8))
+        assert engine.predict(pixels(8, SMALL)).shape == (8, 10)
         assert engine.predict(pixels(1, SMALL)).shape == (1, 10)
 
 

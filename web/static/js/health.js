@@ -1,6 +1,7 @@
 // The health light: htmx polls it; here it sleeps with the tab and says when nobody answers.
 
 export function watchHealth(light) {
+  light.setAttribute("hx-request", '{"timeout": 5000}')
   light.addEventListener("htmx:beforeRequest", (event) => {
     if (document.hidden) event.preventDefault()
   })
@@ -12,7 +13,7 @@ export function watchHealth(light) {
     event.detail.shouldSwap = false
     unreachable(light)
   })
-  light.addEventListener("htmx:sendError", () => unreachable(light))
+  for (const failure of ["htmx:sendError", "htmx:timeout"]) light.addEventListener(failure, () => unreachable(light))
 }
 
 function unreachable(light) {
