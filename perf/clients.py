@@ -41,7 +41,7 @@ class Manner(NamedTuple):
     obey_s: float = 0.0
 
 
-PATIENT = Manner(120, 0.1, obey_s=1)
+PATIENT = Manner(120, 0.1, obey_s=30)
 IMPATIENT = Manner(2, 2)
 
 

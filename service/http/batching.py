@@ -1,11 +1,11 @@
 """GET and PATCH /api/batching: read and change how batches are made, while the service runs."""
 
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import orjson
 import structlog
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
@@ -35,6 +35,12 @@ class BatchingChange(BaseModel):
     max_wait_ms: float | None = Field(None, ge=0, le=1000)
     max_pending: int | None = Field(None, ge=1, le=65536)
     auto: Literal[True] | None = Field(None, description="Back to the batch and window that the calibration chose.")
+
+    @model_validator(mode="after")
+    def _one_or_the_other(self) -> Self:
+        if self.auto and (self.max_batch is not None or self.max_wait_ms is not None):
+            raise ValueError("auto chooses max_batch and max_wait_ms; give it alone or with max_pending")
+        return self
 
     @classmethod
     def of(cls, content: object, *, strict: bool = True) -> "BatchingChange":

@@ -63,6 +63,7 @@ class Ops:
             "elsewhere": ELSEWHERE,
             "chart": curve_chart(self._classifier.curve),
             "curve": self._classifier.curve,
+            "calibrates": self._classifier.calibrates,
         }
         return self._templates.TemplateResponse(request, "ops.html", context)
 

@@ -96,8 +96,8 @@ class Classifier:
             overload=Overload(longest_s=settings.deadline_ms / 1000 * OVERLOAD_SHARE),
             observe=observe_batch,
         )
-        self._started_auto = "auto" in (settings.max_batch, settings.max_wait_ms)
-        self.auto = self._started_auto  # batch and window are still as the calibration chose
+        self.calibrates = "auto" in (settings.max_batch, settings.max_wait_ms)
+        self.auto = self.calibrates  # batch and window are still as the calibration chose
         self.curve: Curve = ()  # how long a batch of n takes, as measured at warm-up
         worker.on_ready = self._on_ready
         if worker.status == "ready":
@@ -163,7 +163,7 @@ class Classifier:
     def _adopt_calibration(self) -> None:
         """What the settings fix stays as they say; the rest is as measured."""
         chosen, settings = self._worker.batching, self._settings
-        if not self._started_auto:
+        if not self.calibrates:
             raise Conflict("The settings fix both numbers. Start with --max-batch auto to have them measured.")
         self._batcher.configure(
             max_batch=chosen.max_batch if settings.max_batch == "auto" else settings.max_batch,

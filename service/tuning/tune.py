@@ -16,7 +16,7 @@ from service.tuning.target import Target
 from service.tuning.verdict import Verdict, ms, sentences
 
 COLUMNS = (
-    "max_batch", "max_wait_ms", "pictures/s", "ratio", "p50 ms", "p95 ms", "p99 ms", "mean batch", "lost", "",
+    "batch", "wait ms", "per s", "ratio", "p50 ms", "p95 ms", "p99 ms", "mean", "lost", "",
 )  # fmt: skip
 
 

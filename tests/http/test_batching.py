@@ -135,6 +135,7 @@ async def test_nothing_was_calibrated(app: Glimt) -> None:
         ({"max_pending": 65537}, "max_pending: Input should be less than or equal to 65536"),
         ({"max_batch": 4, "batch": 4}, "batch: Extra inputs are not permitted"),
         ({"auto": False}, "auto: Input should be True"),
+        ({"auto": True, "max_batch": 4}, "auto chooses max_batch and max_wait_ms"),
         ([], "body: "),
         ("max_batch", "body: "),
     ],
