@@ -74,7 +74,8 @@ def contenders(environments: Path, data: Path, work: Path, int8: str | None) -> 
 
 
 def chosen(known: list[Contender], names: list[str]) -> list[Contender]:
-    """Those named; a peer also as NAME:2x1, which gives it two processes with a model and one thread to each.
+    """Those named; a peer also as NAME:2x1, which gives it two processes with a model and one thread to each, or as
+    NAME:plain, without what Glimt found out about decoding and sessions.
 
     Raises NotRunning when one is not known.
     """
@@ -83,9 +84,12 @@ def chosen(known: list[Contender], names: list[str]) -> list[Contender]:
     for name in names:
         plain, _, shape = name.partition(":")
         contender, (workers, by, threads) = by_name.get(plain), shape.partition("x")
-        if contender is None or (shape and not (contender.peer and by and (workers + threads).isdigit())):
-            raise NotRunning(f"{name} is not known. Known: {', '.join(by_name)}, peers also as NAME:2x1.")
-        settings = {"PEER_WORKERS": workers, "PEER_THREADS": threads} if shape else {}
+        known_shape = shape == "plain" or (by and (workers + threads).isdigit())
+        if contender is None or (shape and not (contender.peer and known_shape)):
+            raise NotRunning(f"{name} is not known. Known: {', '.join(by_name)}, peers also as NAME:2x1 or NAME:plain.")
+        settings = {"PEER_WORKERS": workers, "PEER_THREADS": threads} if by else {}
+        if shape == "plain":
+            settings = {"PEER_PLAIN": "1"}
         found.append(replace(contender, name=name, environment=contender.environment | settings))
     return found
 

@@ -5,7 +5,8 @@ Runs in each peer's own environment: needs Pillow, numpy and TensorFlow, nothing
     python -m perf.peers.resnet GRAPH    # freeze the Keras model into a file, once for all servers
 
 What a server needs comes by environment: PEER_GRAPH (that file), PEER_COMPUTED (a file that gets one line with the
-number of pictures for each batch computed), and for those with a choice PEER_WORKERS and PEER_THREADS.
+number of pictures for each batch computed), for those with a choice PEER_WORKERS and PEER_THREADS, and PEER_PLAIN for
+the ordinary way to resize and to open a session, without what Glimt found out about either.
 """
 
 import os
@@ -24,6 +25,7 @@ SHORTER_SIDE = 256
 TOP = 5
 MAX_BATCH = 16
 WINDOW_MS = 5
+PLAIN = bool(os.environ.get("PEER_PLAIN"))
 ENDS = ("pixels:0", "Identity:0")
 LABELS = [
     line.split("\t")[2]
@@ -47,12 +49,22 @@ def workers(default: int) -> int:
 def decode(data: bytes) -> Pixels:
     """JPEG bytes -> uint8 (224, 224, 3) RGB: shorter side to 256, middle 224, bilinear, in one resize as Glimt does."""
     picture = Image.open(BytesIO(data)).convert("RGB")
+    if PLAIN:
+        return resized_then_cropped(picture)
     scale = min(picture.size) / SHORTER_SIDE
     width, height = int(picture.width / scale), int(picture.height / scale)
     left, top = round((width - SIZE) / 2), round((height - SIZE) / 2)
     across, down = picture.width / width, picture.height / height
     box = (left * across, top * down, (left + SIZE) * across, (top + SIZE) * down)
     return np.asarray(picture.resize((SIZE, SIZE), Image.Resampling.BILINEAR, box=box))
+
+
+def resized_then_cropped(picture: Image.Image) -> Pixels:
+    """The same picture in two steps, as most code has it."""
+    scale = SHORTER_SIDE / min(picture.size)
+    whole = picture.resize((int(picture.width * scale), int(picture.height * scale)), Image.Resampling.BILINEAR)
+    left, top = round((whole.width - SIZE) / 2), round((whole.height - SIZE) / 2)
+    return np.asarray(whole.crop((left, top, left + SIZE, top + SIZE)))
 
 
 def answer(scores: Scores) -> dict[str, Any]:
@@ -111,7 +123,7 @@ class Frozen:
             tf.import_graph_def(tf.compat.v1.GraphDef.FromString(file), name="")
         config = tf.compat.v1.ConfigProto(
             intra_op_parallelism_threads=int(os.environ.get("PEER_THREADS", threads or 0)),
-            inter_op_parallelism_threads=1,  # one chain of operations
+            inter_op_parallelism_threads=0 if PLAIN else 1,  # 1: there is one chain of operations
         )
         session = tf.compat.v1.Session(graph=graph, config=config)
         self._run: Callable[[Pixels], Scores] = session.make_callable(ENDS[1], [ENDS[0]])

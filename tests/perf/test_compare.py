@@ -188,6 +188,14 @@ def test_a_peer_that_cannot_be_installed(monkeypatch: pytest.MonkeyPatch) -> Non
     assert tried == ["mosec"]
 
 
+def test_a_peer_without_our_findings(tmp_path: Path) -> None:
+    """mosec:plain resizes and opens its session as most code does."""
+    known = contenders(tmp_path, tmp_path, tmp_path, None)
+    (found,) = chosen(known, ["mosec:plain"])
+    assert found.environment["PEER_PLAIN"] == "1"
+    assert found.environment_name == "mosec"
+
+
 @pytest.mark.parametrize("name", ["mosek", "mosec:2", "mosec:axb", "glimt-tensorflow:2x1"])
 def test_an_unknown_server_is_named(name: str) -> None:
     """With those that are known."""
