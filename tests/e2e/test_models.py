@@ -55,10 +55,12 @@ async def test_sixty_photos_in_one_stream(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("profile", ["imagenet", "keras"])
-async def test_resnet50_equals_plain_keras(tmp_path: Path, profile: Any) -> None:
+@pytest.mark.parametrize("engine", ["openvino", "tensorflow"])
+async def test_resnet50_equals_plain_keras(tmp_path: Path, profile: Any, engine: Any) -> None:
     """Every one of the 1,000 probabilities within 1e-4 of Keras on the same pixels, alone and in a batch."""
     pictures = [photo.read_bytes() for photo in PHOTOS[:9]] or [noise(seed) for seed in range(9)]
     settings: dict[str, Any] = {"model": "resnet50", "weights": "random", "data_dir": tmp_path, "cache_entries": 0}
+    settings["engine"] = engine
     async with serving(**settings) as client:
 
         async def scores(data: bytes) -> np.ndarray[Any, Any]:
@@ -82,7 +84,8 @@ def keras_scores(pictures: list[bytes], profile: Any) -> Any:
     model = keras.applications.ResNet50(weights=None)
     spec = choose(Settings(model="resnet50", weights="random")).input
     limits = images.Limits(2**24, 2**26)
-    return np.asarray(model(np.stack([images.read(data, limits, profile, spec)[0] for data in pictures])))
+    pixels = np.stack([images.read(data, limits, profile, spec)[0] for data in pictures]).astype(np.float32)
+    return np.asarray(model(keras.applications.resnet50.preprocess_input(pixels)))
 
 
 def noise(seed: int) -> bytes:
