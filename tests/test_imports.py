@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 SERVICE = Path(__file__).parents[1] / "service"
-FOUNDATION = {"cores", "errors", "settings"}
+FOUNDATION = {"cores", "errors", "files", "settings"}
 MAY_IMPORT = {
     "__main__": {"cli"},
     "errors": set(),
     "cores": set(),
+    "files": set(),
     "settings": {"cores"},
     "observe": {"settings"},
     "metrics": {"inference"},

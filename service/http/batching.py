@@ -6,12 +6,12 @@ from typing import Any, Literal, Self
 import orjson
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
-from service.errors import BadRequest, BodyTooLarge, ClientGone, InvalidField
+from service.errors import InvalidField
 from service.http.access import require_operator
-from service.http.feedback import reasons
+from service.http.json_body import read_json, reasons
 from service.inference.classifier import Classifier
 
 MAX_BODY_BYTES = 4096
@@ -64,7 +64,10 @@ class Batching:
     async def change(self, request: Request) -> Response:
         """Change limits; the next batch obeys. The same document as `read`, after the change."""
         who = require_operator(request)
-        configure(self._classifier, BatchingChange.of(await _read_json(request)), who)
+        content = await read_json(
+            request, max_bytes=MAX_BODY_BYTES, about="A change", way_out=f"Right is: {EXAMPLE}. {LIMITS}"
+        )
+        configure(self._classifier, BatchingChange.of(content), who)
         return await self.read(request)
 
 
@@ -95,21 +98,3 @@ def batching_document(classifier: Classifier) -> dict[str, Any]:
     ]
     about = {"engine": classifier.model.engine, "curve": curve, "queue": asdict(classifier.stats())}
     return limits(classifier) | about
-
-
-async def _read_json(request: Request) -> object:
-    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        raise BadRequest(f"A change is JSON, sent with Content-Type: application/json: {EXAMPLE}.")
-    body = bytearray()
-    try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > MAX_BODY_BYTES:
-                raise BodyTooLarge(f"A change may have at most {MAX_BODY_BYTES} bytes. {LIMITS}")
-    except ClientDisconnect as error:
-        raise ClientGone() from error
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise BadRequest(f"The body is not JSON: {error}. Right is: {EXAMPLE}.") from error

@@ -8,10 +8,11 @@ from dataclasses import fields
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
-from service.errors import BadRequest, BodyTooLarge, ClientGone, InvalidField, NotFound
+from service.errors import InvalidField, NotFound
+from service.http.json_body import read_json, reasons
 from service.settings import KeepImages
 from service.store.feedback import MAX_CHARS, MAX_ID, FeedbackDraft, FeedbackRow, FeedbackStore, Verdict
 from service.store.pictures import PictureStore
@@ -97,13 +98,6 @@ class FeedbackEndpoints:
             await self._pictures.remove(sha256)
 
 
-def reasons(error: ValidationError) -> str:
-    """`field: reason` for the first five; names of unknown fields are the client's, so they are cut."""
-    problems = error.errors(include_url=False, include_context=False, include_input=False)[:5]
-    lines = (f"{'.'.join(map(str, problem['loc']))[:50] or 'body'}: {problem['msg']}" for problem in problems)
-    return "; ".join(lines)
-
-
 def _owner(request: Request) -> str | None:
     owner: str | None = request.scope.get("owner")
     return owner
@@ -117,29 +111,11 @@ def _idempotency_key(request: Request) -> str | None:
 
 
 async def _read_body(request: Request) -> FeedbackBody:
-    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        raise BadRequest("Feedback is JSON: send it with Content-Type: application/json.")
-    try:
-        content = orjson.loads(await _bytes(request))
-    except orjson.JSONDecodeError as error:
-        raise BadRequest(f"The body is not JSON: {error}") from error
+    content = await read_json(request, max_bytes=MAX_BODY_BYTES, about="Feedback")
     try:
         return FeedbackBody.model_validate(content)
     except ValidationError as error:
         raise InvalidField(reasons(error)) from error
-
-
-async def _bytes(request: Request) -> bytes:
-    body = bytearray()
-    try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > MAX_BODY_BYTES:
-                raise BodyTooLarge(f"Feedback may have at most {MAX_BODY_BYTES} bytes.")
-    except ClientDisconnect as error:
-        raise ClientGone() from error
-    return bytes(body)
 
 
 def _whole_number(request: Request, name: str, most: int) -> int | None:

@@ -21,7 +21,8 @@ from starlette.templating import Jinja2Templates
 from service.errors import BadRequest, ClientGone, GlimtError, InvalidField
 from service.http.classify import prediction_document
 from service.http.departure import unless_client_leaves
-from service.http.feedback import FeedbackBody, FeedbackEndpoints, reasons
+from service.http.feedback import FeedbackBody, FeedbackEndpoints
+from service.http.json_body import reasons
 from service.http.problems import problem, retry_after
 from service.http.uploads import Form, Upload, read_form
 from service.inference import images

@@ -5,9 +5,7 @@ one that is served, and swapping them have their place here.
 """
 
 import contextlib
-import hashlib
 import json
-import os
 import re
 import shutil
 import tempfile
@@ -20,6 +18,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from service.errors import Conflict, FileDamaged, ModelUnavailable
+from service.files import sha256, sync
 from service.inference.labels import ClassTable
 from service.inference.predictions import InputSpec
 
@@ -160,13 +159,13 @@ def write_version(
         text = json.dumps(manifest.model_dump(mode="json"), indent=2) + "\n"
         (temporary / MANIFEST).write_text(text, encoding="utf-8")
         for path in temporary.iterdir():
-            _sync(path)
+            sync(path)
         temporary.chmod(0o755)  # mkdtemp lets only the owner in
         if replace:
             _take_the_place(directory, temporary)
         else:
             temporary.rename(directory)
-        _sync(directory.parent)
+        sync(directory.parent)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -185,12 +184,6 @@ def _take_the_place(directory: Path, successor: Path) -> None:
             former.rename(directory)
         raise
     shutil.rmtree(former, ignore_errors=True)
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def short_version(digest: str) -> str:
@@ -214,11 +207,3 @@ def _check(path: Path, expected: str) -> None:
             f"{path} is damaged: its SHA-256 is {short_version(actual)}…, "
             f"{MANIFEST} says {short_version(expected)}…. Way out: copy the version's folder again from its source."
         )
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from service.errors import FileDamaged, ModelUnavailable
+from service.files import sha256
 from service.inference.engines.choice import runtime
 from service.inference.labels import ClassTable
 from service.inference.predictions import InputSpec, ModelInfo
@@ -14,7 +15,6 @@ from service.models.registry import (
     read_manifest,
     read_version,
     registered,
-    sha256,
     short_version,
 )
 from service.models.weights import cached, obtain, places

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import TypeVar
 
 from service.errors import StoreBusy, StoreFull
+from service.files import sync
 
 T = TypeVar("T")
 
@@ -117,13 +118,4 @@ class PictureStore:
             except BaseException:
                 os.unlink(file.name)
                 raise
-        _sync_folder(target.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """A rename is only safe from a power cut once its folder is synced."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync(target.parent)

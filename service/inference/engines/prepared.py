@@ -23,6 +23,7 @@ from typing import Any, Literal
 import numpy as np
 
 from service.errors import StartError
+from service.files import sha256, sync
 from service.inference.engines.engine import Pixels, Scores
 from service.inference.predictions import InputSpec
 
@@ -103,27 +104,18 @@ def _put(made: Path, folder: Path) -> None:
 def seal(folder: Path) -> None:
     """Write the sums of all files, and sync everything. OSError when it cannot."""
     files = sorted(path for path in folder.iterdir() if path.name != SUMS)
-    (folder / SUMS).write_text(json.dumps({path.name: _sha256(path) for path in files}, indent=2))
+    (folder / SUMS).write_text(json.dumps({path.name: sha256(path) for path in files}, indent=2))
     for path in (*files, folder / SUMS, folder):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync(path)
 
 
 def is_whole(folder: Path) -> bool:
     """Whether the folder holds a prepared model and every file is what it was when it was made."""
     try:
         sums = json.loads((folder / SUMS).read_bytes())
-        return PROBE in sums and all(_sha256(folder / name) == expected for name, expected in sums.items())
+        return PROBE in sums and all(sha256(folder / name) == expected for name, expected in sums.items())
     except (OSError, ValueError, TypeError, AttributeError):
         return False
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _key(runtime: Runtime, build: Callable[[], Any], weights: Path | None, input_spec: InputSpec) -> str:
@@ -132,8 +124,7 @@ def _key(runtime: Runtime, build: Callable[[], Any], weights: Path | None, input
     digest = hashlib.sha256(repr((FORMAT, sorted(versions), input_spec, weights is None)).encode() + _by_name(build))
     if weights is not None:
         try:
-            with weights.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
+            digest.update(sha256(weights).encode())
         except OSError as error:
             raise StartError(f"The weights file {weights} cannot be read: {error.strerror}.") from error
     return digest.hexdigest()[:32]

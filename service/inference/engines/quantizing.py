@@ -18,12 +18,12 @@ import numpy as np
 from service.errors import GlimtError, StartError
 from service.inference.engines.converting import MODEL
 from service.inference.engines.engine import Pixels, Scores
+from service.inference.engines.openvino import OPTIONS
 from service.inference.engines.prepared import PROBE, probe
 from service.inference.predictions import InputSpec
 
 WEIGHTS = "model.bin"
 """What openvino.save_model writes beside model.xml."""
-OPTIONS = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
 WEIGHTED = {"Convolution", "GroupConvolution", "MatMul"}
 PASSED_THROUGH = {"Transpose", "Reshape", "MaxPool"}
 """What may stand between a layer and the quantizer of its input without changing any number."""
