@@ -34,11 +34,12 @@ class Asked(NamedTuple):
 
 class Manner(NamedTuple):
     """How a client behaves. When it was not answered it asks again `pause_s` after it asked before; later if the server
-    said so in Retry-After, which it obeys for up to `obey_s`."""
+    said so in Retry-After, which it obeys for up to `obey_s`. `authorization` is sent along with each request."""
 
     patience_s: float
     pause_s: float
     obey_s: float = 0.0
+    authorization: str = ""
 
 
 PATIENT = Manner(120, 0.1, obey_s=30)
@@ -64,16 +65,18 @@ class Answer(NamedTuple):
 class Connection:
     """Keep-alive while all goes well; opened when needed."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, authorization: str = "") -> None:
         self._port = port
+        self._head = "POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
+        if authorization:
+            self._head += f"Authorization: {authorization}\r\n"
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def post(self, body: bytes) -> Answer:
         """POST /predict. Raises OSError or EOFError when the connection breaks."""
         reader, writer = self._streams or await asyncio.open_connection("127.0.0.1", self._port)
         self._streams = reader, writer
-        head = "POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
-        writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        writer.write(f"{self._head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         headers = await reader.readuntil(b"\r\n\r\n")
         answer = await _body(reader, headers)
         if b"connection: close" in headers.lower():
@@ -100,7 +103,7 @@ async def _body(reader: asyncio.StreamReader, headers: bytes) -> bytes:
 
 async def client(port: int, pictures: Distinct, until: float, manner: Manner, asked: list[Asked]) -> None:
     """Ask until `until` (perf_counter); what was asked by then is waited for. Appends to `asked`."""
-    connection, free, first = Connection(port), time.perf_counter(), True
+    connection, free, first = Connection(port, manner.authorization), time.perf_counter(), True
     while (started := time.perf_counter()) < until:
         told_s = 0
         try:

@@ -10,6 +10,10 @@ service is. Pictures come from `--images DIR` or are made, each with bytes of it
 does not answer; `--repeat` sends them as they are. A user rests `--rest` seconds after each task: with 0, the default,
 the load is a closed loop. `--receipts` adds what the service says about its own times as samples.
 
+ReferenceA signs in as `--email` with `--password`; as they stand that is the demo account, which a service has that was
+started with GLIMT_DEMO_ACCOUNT=1. The others are anybody, or where a login is required they show `--token`, a personal
+one. In the environment they are GLIMT_EMAIL, GLIMT_PASSWORD and GLIMT_TOKEN.
+
 A 503 with Retry-After is an answer, not a failure: it has a row of its own ("... refused"), and the user waits as
 told. Locust's row "Aggregated" mixes everything; read the others. Locust is one process on one core and says so when
 it is short of CPU: then what it measures is itself. Give it another machine, or cores with `--processes 2`.
@@ -17,72 +21,22 @@ it is short of CPU: then what it measures is itself. Give it another machine, or
 # mypy: disable-error-code="misc, untyped-decorator, no-any-return"
 # (Locust has no types that mypy --strict could follow)
 
-import argparse
 import html
 import json
-import os
 import random
 import re
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache, partial
-from pathlib import Path
+from functools import partial
 from typing import Any
+from urllib.parse import urlencode
 
-from locust import FastHttpUser, between, events, task
-from locust.contrib.fasthttp import FAILURE_EXCEPTIONS
-from locust.exception import CatchResponseError
+from locust import between, task
 
-from service.errors import BadRequest
-from service.tuning.pictures import photos
+from perf.guest import Guest, form
 
-MAX_WAIT_S = 60  # obeyed of a Retry-After
-UNIQUE_BYTES = 16
 FEEDBACK_SHARE = 0.3  # of the cards on the page that somebody says something about
 HTMX = {"HX-Request": "true"}
-
-Read = Callable[[Any], None]
-"""Reads an answer while its sample is open; may call its `failure`."""
-
-
-@cache
-def pictures(images: str) -> list[bytes]:
-    """The files of the folder, or made ones; see `photos`."""
-    return photos(Path(images) if images else None)
-
-
-def folder(text: str) -> str:
-    """`--images`, checked. Read or made here: before the load begins and, with --processes, before the fork."""
-    try:
-        pictures(text)
-    except BadRequest as error:
-        raise argparse.ArgumentTypeError(error.detail) from error
-    time.sleep(0)  # Locust's: its clock stands still while nobody sleeps, and -t would have counted the making
-    return text
-
-
-@events.init_command_line_parser.add_listener
-def options(parser: Any) -> None:
-    """Ours beside Locust's. They stand in its page too, if they are no group; plain types only travel to it."""
-    add = parser.add_argument
-    add("--images", type=folder, default="", help="Folder of pictures; made ones without it.")
-    add("--repeat", action="store_true", help="Send the same pictures again and again: the cache may answer.")
-    add("--parts", type=int, default=4, help="Pictures in one stream.")
-    add("--rest", type=float, default=0.0, help="Seconds a user rests after each task (ReferenceA: always 1 to 5).")
-    add("--receipts", action="store_true", help="The service's own decode, queue and infer times as samples.")
-
-
-def form(fields: Mapping[str, str], files: Sequence[bytes]) -> tuple[dict[str, str], bytes]:
-    """Headers and body of a multipart form: text fields and pictures. (Locust's fast client makes none.)"""
-    boundary, body = uuid.uuid4().hex, []
-    for name, value in fields.items():
-        body.append(f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode())
-    for number, data in enumerate(files):
-        disposition = f'Content-Disposition: form-data; name="file"; filename="{number}.jpg"'
-        body += [f"--{boundary}\r\n{disposition}\r\nContent-Type: image/jpeg\r\n\r\n".encode(), data, b"\r\n"]
-    body.append(f"--{boundary}--\r\n".encode())
-    return {"Content-Type": f"multipart/form-data; boundary={boundary}"}, b"".join(body)
 
 
 def first_form(page: str) -> dict[str, str]:
@@ -90,69 +44,6 @@ def first_form(page: str) -> dict[str, str]:
     until_its_end = page.partition("</form>")[0]
     found = re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)">', until_its_end)
     return {name: html.unescape(value) for name, value in found}
-
-
-def refused_s(response: Any) -> int | None:
-    """The seconds to wait when the service said no in the way it promises to; None for every other answer."""
-    after = (response.headers or {}).get("retry-after", "")
-    if response.status_code != 503 or not re.fullmatch("[0-9]{1,9}", after):
-        return None
-    return min(int(after), MAX_WAIT_S)
-
-
-class Guest(FastHttpUser):
-    """What all users share. One connection each, kept open."""
-
-    abstract = True
-    host = "http://127.0.0.1:8000"
-
-    @property
-    def given(self) -> Any:
-        """The options of the command line, or of the page's form."""
-        return self.environment.parsed_options
-
-    def wait_time(self) -> float:
-        return self.given.rest
-
-    def picture(self) -> bytes:
-        """One that the service has not seen yet, unless repeats are wanted."""
-        picture = random.choice(pictures(self.given.images))
-        return picture if self.given.repeat else picture + os.urandom(UNIQUE_BYTES)
-
-    def ask(self, method: str, path: str, *, read: Read = lambda response: None, **request: Any) -> Any | None:
-        """One request, one sample. The answer; None when it failed, or was refused and the wait is over."""
-        with self.client.request(method, path, catch_response=True, **request) as response:
-            wait_s = refused_s(response)
-            answered = 200 <= response.status_code < 400
-            if wait_s is not None:
-                response.request_meta["name"] += " refused"
-                response.success()
-            elif answered:
-                try:
-                    read(response)
-                except (*FAILURE_EXCEPTIONS, ValueError, KeyError) as error:  # cut off, or not what was promised
-                    response.failure(error)
-        time.sleep(wait_s or 0)  # Locust's: only this user sleeps
-        return response if answered else None
-
-    def sample(self, kind: str, name: str, took_ms: float, length: int = 0, error: str | None = None) -> None:
-        """A row of its own in the statistics."""
-        exception = CatchResponseError(error) if error else None
-        self.environment.events.request.fire(
-            request_type=kind, name=name, response_time=took_ms, response_length=length, exception=exception, context={}
-        )
-
-    def receipt(self, response: Any) -> None:
-        """Check that the answer is one, and sample what it says about itself."""
-        receipt = json.loads(response.content)["receipt"]
-        if self.given.receipts:
-            for stage in ("decode", "queue", "infer"):
-                self.sample("receipt", stage, receipt[f"{stage}_ms"])
-
-    def predict_form(self, name: str) -> None:
-        """One picture as a form."""
-        headers, body = form({}, [self.picture()])
-        self.ask("POST", "/predict", name=name, data=body, headers=headers, read=self.receipt)
 
 
 class Json(Guest):
@@ -167,7 +58,8 @@ class Json(Guest):
 
     @task
     def multipart(self) -> None:
-        self.predict_form("/predict form")
+        headers, body = form({}, [self.picture()])
+        self.ask("POST", "/predict", name="/predict form", data=body, headers=headers, read=self.receipt)
 
 
 class Stream(Guest):
@@ -248,6 +140,35 @@ class ReferenceA(Guest):
     """Reference system A's own load test: two light requests for each prediction, 1 to 5 seconds between them."""
 
     wait_time = between(1, 5)
+    token = ""
+    worked = False  # the token, at least once
+
+    def on_start(self) -> None:
+        self.sign_in()
+
+    def sign_in(self) -> None:
+        """A token for half an hour; as A's clients do it, with the empty fields of an OAuth2 form."""
+        empty = dict.fromkeys(("grant_type", "scope", "client_id", "client_secret"), "")
+        fields = empty | {"username": self.given.email, "password": self.given.password}
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        super().ask("POST", "/login", name="A: /login", data=urlencode(fields), headers=headers, read=self.keep_token)
+
+    def keep_token(self, response: Any) -> None:
+        self.token = json.loads(response.content)["access_token"]
+
+    def is_signed_out(self, response: Any) -> bool:
+        """A token that worked before has ended; one that never did is refused, which is a failure. Both go."""
+        if response.status_code != 401:
+            return False
+        ended, self.worked, self.token = self.worked, False, ""
+        return ended
+
+    def ask(self, method: str, path: str, **request: Any) -> Any | None:
+        if not self.token:
+            self.sign_in()
+        answer = super().ask(method, path, **request)
+        self.worked = self.worked or answer is not None
+        return answer
 
     @task(2)
     def light(self) -> None:
@@ -255,4 +176,10 @@ class ReferenceA(Guest):
 
     @task
     def predict(self) -> None:
-        self.predict_form("A: /predict")
+        headers, body = form({}, [self.picture()])
+        name = "A: /model/predict"
+        self.ask("POST", "/model/predict", name=name, data=body, headers=headers, read=self.score)
+
+    def score(self, response: Any) -> None:
+        """Check that the answer is one."""
+        float(json.loads(response.content)["score"])

@@ -30,6 +30,7 @@ from starlette.requests import Request
 from perf.hollow import CLASS_TABLE, CLASSES, MICRO, Cost, Driver, bare, make_app, not_decoded, over_a_socket
 from service.app import Glimt
 from service.http import classify, middleware
+from service.http.query import read_query
 from service.inference import images
 from service.inference.batches import Outcome
 from service.inference.labels import top_k
@@ -123,7 +124,7 @@ def pieces(size: int) -> dict[str, Callable[[], object]]:
     request = Request({"type": "http", "query_string": b"", "headers": []})
     return {
         "SHA-256 of the body": lambda: hashlib.sha256(data).hexdigest(),
-        "query -> PredictOptions": partial(classify.PredictOptions.of, request),
+        "query -> PredictOptions": partial(read_query, request, classify.PredictOptions),
         "top_k of 1000, 5 labels": partial(top_k, scores, CLASS_TABLE, 5),
         "prediction_document": partial(classify.prediction_document, prediction),
         "orjson.dumps": partial(orjson.dumps, document),

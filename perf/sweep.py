@@ -23,6 +23,7 @@ from pathlib import Path
 
 from perf.closed_loop import PHOTOS, ROOT, named, service
 from perf.report import Result, cells_csv, charts, markdown, visits_csv
+from service.credentials import bearer
 from service.errors import GlimtError
 from service.tuning.grid import walk
 from service.tuning.load import Arrival, Closed, Open
@@ -44,9 +45,9 @@ def grid(reference: Setting, batches: Sequence[int], waits_ms: Sequence[float]) 
     return sorted((several | single) - {reference})
 
 
-async def sweep(options: argparse.Namespace, engine: str, port: int, results: list[Result]) -> None:
+async def sweep(options: argparse.Namespace, engine: str, target: Target, results: list[Result]) -> None:
     """All loads on a running service; appends as they come. The setting it began with is in force again afterwards."""
-    target, pictures, before = Target(f"http://127.0.0.1:{port}"), Distinct(photos(options.images)), len(results)
+    pictures, before = Distinct(photos(options.images)), len(results)
     reference = await target.setting()
     for clients in sorted(options.clients):
         results.append(await one_load(options, engine, target, pictures, reference, Closed(clients)))
@@ -157,7 +158,8 @@ def run(options: argparse.Namespace) -> list[Result]:
             arguments = [*common, "--engine", engine, *options.serve]
             try:
                 with service(arguments, Path(data)) as (_, port):
-                    asyncio.run(sweep(options, engine, port, results))
+                    url = f"http://127.0.0.1:{port}"
+                    asyncio.run(sweep(options, engine, Target(url, bearer(url, Path(data), None)), results))
             finally:
                 if results:
                     write(options.out, options, results)

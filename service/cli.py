@@ -1,11 +1,9 @@
 """The `glimt` command."""
 
 import asyncio
-import inspect
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -13,7 +11,9 @@ from rich.markup import escape
 from rich.panel import Panel
 
 from service import __version__
-from service.errors import GlimtError, StartError
+from service.cli_users import users
+from service.data_folder import claimed
+from service.options import DataDir, console, or_exit, read_settings, with_settings
 from service.settings import Settings
 
 app = typer.Typer(
@@ -22,82 +22,58 @@ app = typer.Typer(
 )  # fmt: skip
 export = typer.Typer(no_args_is_help=True, help="Take your data out.")
 app.add_typer(export, name="export")
-console = Console(stderr=True, highlight=False, soft_wrap=True)
+app.add_typer(users, name="users")
 
-T = TypeVar("T")
-
-
-def with_settings(command: Callable[[Settings], None]) -> Callable[..., None]:
-    """Give a command one option per setting; what is not given comes from GLIMT_* or the default."""
-
-    def run(**given: Any) -> None:
-        command(read_settings(given))
-
-    parameters = []
-    for name, field in Settings.model_fields.items():
-        flag = f"--{name.replace('_', '-')}"
-        flags = f"{flag}/--no-{flag[2:]}" if field.annotation is bool else flag
-        text = f"{field.description} Default: {shown_default(field.default)}. [env GLIMT_{name.upper()}]"
-        kind = Annotated[option_type(field.annotation), typer.Option(flags, help=text, show_default=False)]  # type: ignore[valid-type]
-        parameters.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind))
-    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    run.__doc__ = command.__doc__
-    return run
-
-
-def option_type(annotation: Any) -> Any:
-    """What typer shall parse: a Literal is text, checked by Settings with a better message."""
-    return str | None if get_args(annotation) else annotation | None
-
-
-def shown_default(value: object) -> str:
-    """A default as a person would type it."""
-    return ("on" if value else "off") if isinstance(value, bool) else str(value)
-
-
-def read_settings(given: dict[str, Any]) -> Settings:
-    """Settings from the options that were given, then the environment. A bad value ends with exit code 2."""
-    from pydantic import ValidationError
-
-    try:
-        return Settings(**{name: value for name, value in given.items() if value is not None})
-    except ValidationError as error:
-        for item in error.errors():
-            name = str(item["loc"][0]) if item["loc"] else "?"
-            console.print(f"--{name.replace('_', '-')} (GLIMT_{name.upper()}): {item['msg']}, not {item['input']!r}.")
-        raise typer.Exit(2) from error
-
-
-def or_exit(call: Callable[[], T]) -> T:
-    """Its result; an error of ours becomes its words on the console, and exit code 3 when nothing could start."""
-    try:
-        return call()
-    except GlimtError as error:
-        console.print(f"[bold red]{escape(error.title)}.[/bold red] {escape(error.detail)}")
-        raise typer.Exit(error.exit_code if isinstance(error, StartError) else 1) from error
+Token = Annotated[str | None, typer.Option(envvar="GLIMT_TOKEN", show_envvar=False, help=(
+    "A personal token of a page /account; better in GLIMT_TOKEN, where others on the machine do not see it. Not "
+    "needed for the service that works in the data folder."
+))]  # fmt: skip
 
 
 def serve(settings: Settings) -> None:
     """Start the service. Every option is also an environment variable, GLIMT_<NAME>."""
+    from service.server import Stopped
+
+    try:
+        raise typer.Exit(or_exit(lambda: run_service(settings)))
+    except Stopped as stopped:
+        stopped.end_process()
+
+
+def run_service(settings: Settings) -> int:
+    """Until it is stopped; the exit code. Raises StartError, and Stopped for a signal."""
     from service.app import create_app, make_engine
     from service.models.served import choose
     from service.observe import configure_logging
-    from service.server import Server, Stopped
+    from service.server import Server
 
-    served = or_exit(lambda: choose(settings))
-    if served.notice:
-        Console(stderr=True).print(Panel(escape(served.notice), title="Please note", border_style="yellow"))
-    try:
+    with claimed(settings.data_path) as claim:
+        served = choose(settings)
+        if served.notice:
+            show(served.notice)
         with configure_logging(settings):
+            engine = make_engine(served, settings)
             app = create_app(
-                settings, served, make_engine(served, settings), on_failed_start=lambda: server.fail_start()
+                settings, served, engine, on_failed_start=lambda: server.fail_start(), on_first_admin=show_first_admin
             )
-            or_exit(app.house.database.prepare)
-            server = Server(app, settings, on_drain=app.house.drain)
-            raise typer.Exit(server.serve_until_stopped())
-    except Stopped as stopped:
-        stopped.end_process()
+            app.house.database.prepare()
+            server = Server(app, settings, on_drain=app.house.drain, on_listening=claim.announce)
+            return server.serve_until_stopped()
+
+
+def show(words: str) -> None:
+    """In a frame, so that it is found among lines of logs."""
+    Console(stderr=True).print(Panel(escape(words), title="Please note", border_style="yellow"))
+
+
+def show_first_admin(email: str, password: str) -> None:
+    """Here and nowhere else: never through a log."""
+    show(
+        "Everybody needs an account here and there was no admin, so one was made:\n\n"
+        f"    e-mail    {email}\n    password  {password}\n\n"
+        "This is shown once. Sign in at /sign-in and change the password on /account. If it gets lost: "
+        f"glimt users reset-password {email}"
+    )
 
 
 app.command("serve")(with_settings(serve))
@@ -105,22 +81,23 @@ app.command("serve")(with_settings(serve))
 
 @app.command("classify")
 def classify(
-    sources: Annotated[list[str], typer.Argument(help="Files, folders, and perhaps the URL of a running service.")],
-    top: Annotated[int, typer.Option(min=1, max=1000, help="Labels per picture.")] = 5,
+    sources: Annotated[list[str], typer.Argument(help="Files, folders, zips; and the URL of a running service.")],
+    top: Annotated[int, typer.Option(min=1, max=1000, help="Labels per picture; of a zip by a service up to 10.")] = 5,
     ndjson: Annotated[bool, typer.Option("--ndjson", help="One JSON line per picture instead of a table.")] = False,
+    token: Token = None,
+    data_dir: DataDir = None,
 ) -> None:
     """Classify pictures here, or by a running service when its URL is among the arguments."""
     from service.classify import classify_all
 
-    failed = or_exit(lambda: asyncio.run(classify_all(sources, read_settings({}), top=top, ndjson=ndjson)))
+    settings = read_settings({"data_dir": data_dir})
+    failed = or_exit(lambda: asyncio.run(classify_all(sources, settings, top=top, ndjson=ndjson, token=token)))
     raise typer.Exit(1 if failed else 0)
 
 
 @app.command("tune")
 def tune(
-    url: Annotated[str, typer.Option(help="The running service; it takes changes only from its own machine.")] = (
-        "http://127.0.0.1:8000"
-    ),
+    url: Annotated[str, typer.Option(help="The running service.")] = "http://127.0.0.1:8000",
     p95_ms: Annotated[float, typer.Option(min=1, help="The goal: 95 of 100 answers come within so long.")] = 250,
     clients: Annotated[
         int | None, typer.Option(min=1, max=1000, help="Clients that ask again when answered. Default: 32.")
@@ -133,21 +110,28 @@ def tune(
         Path | None, typer.Option(exists=True, file_okay=False, help="A folder of pictures; else made ones.")
     ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the best setting in force if it meets the goal.")] = False,
+    token: Token = None,
+    data_dir: DataDir = None,
 ) -> None:
     """Put a running service under load, and find the batch size and window that meet a goal with the most pictures/s.
 
     It tries settings while the service runs; others who use it now will notice. The setting in force comes back at
     the end. Exit code 4: no setting meets the goal; 1: the service could not be used.
     """
+    from service.credentials import bearer
     from service.tuning.load import Closed, Open
     from service.tuning.pictures import photos
+    from service.tuning.target import Target
     from service.tuning.tune import tune as search
 
     if clients and rate:
         console.print("--clients or --rate, not both.")
         raise typer.Exit(2)
     arrival = Open(rate) if rate else Closed(clients or 32)
-    met = or_exit(lambda: asyncio.run(search(url, arrival, photos(images), goal_ms=p95_ms, seconds=seconds, keep=keep)))
+    target = or_exit(lambda: Target(url, bearer(url, read_settings({"data_dir": data_dir}).data_path, token)))
+    met = or_exit(
+        lambda: asyncio.run(search(target, arrival, photos(images), goal_ms=p95_ms, seconds=seconds, keep=keep))
+    )
     raise typer.Exit(0 if met else 4)
 
 
@@ -162,7 +146,7 @@ def quantize(
     ] = "none",
     model: Annotated[str | None, typer.Option(help="As for glimt serve; else GLIMT_MODEL.")] = None,
     weights: Annotated[str | None, typer.Option(help="As for glimt serve; else GLIMT_WEIGHTS.")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="The data folder; else GLIMT_DATA_DIR.")] = None,
+    data_dir: DataDir = None,
     name: Annotated[
         str | None, typer.Option(help="What to publish it as. Default: the model's name and -int8.")
     ] = None,
@@ -202,7 +186,7 @@ def doctor() -> None:
 @export.command("feedback")
 def export_feedback(
     format: Annotated[str, typer.Option(help="csv or ndjson.")] = "csv",
-    data_dir: Annotated[Path | None, typer.Option(help="The data folder; else GLIMT_DATA_DIR.")] = None,
+    data_dir: DataDir = None,
 ) -> None:
     """Write all feedback to standard output, oldest first. Safe while the service runs."""
     from service.store.database import Database

@@ -2,18 +2,24 @@
 
     GlimtError                      500 internal
     ├── BadRequest                  400 bad_request
+    │   └── EmailTaken                  email_taken
+    ├── Unauthorized                401 unauthorized
     ├── Forbidden                   403 forbidden
     ├── NotFound                    404 not_found
     ├── MethodNotAllowed            405 method_not_allowed
     ├── Conflict                    409 conflict
     ├── BodyTooLarge                413 body_too_large
+    ├── ArchiveTooLarge             413 archive_too_large
+    ├── ArchiveInvalid              422 archive_invalid
     ├── InvalidField                422 invalid_field
     ├── ImageError
     │   ├── ImageTooLarge           413 image_too_large
     │   ├── ImageTypeUnsupported    415 image_type_unsupported
     │   ├── ImageCorrupt            422 image_corrupt
     │   └── ImageTooManyPixels      422 image_too_many_pixels
+    ├── TooManyRequests             429 too_many_requests    (with Retry-After)
     ├── ClientGone                  499 client_gone          (for the log only: nobody is there to read it)
+    ├── ArchiveUnreadable           500 archive_unreadable   (of a job: its file has gone, or the disk fails)
     ├── EngineFailed                500 engine_failed
     ├── Unavailable                 503, with Retry-After
     │   ├── QueueFull                   overloaded
@@ -25,6 +31,7 @@
     └── StartError                  the process ends with exit code 3
         ├── ModelUnavailable            model_unavailable
         ├── FileDamaged                 file_damaged
+        ├── FolderTaken                 folder_taken
         └── StoreUnusable               store_unusable
 
 `detail` is public: it names the reason, the limit and the way out. What a client must not see belongs in
@@ -50,6 +57,22 @@ class BadRequest(GlimtError):
     status, code, title = 400, "bad_request", "The request cannot be understood"
 
 
+class EmailTaken(BadRequest):
+    code, title = "email_taken", "There is an account with this e-mail address already"
+
+
+class Unauthorized(GlimtError):
+    """No credentials, or none that hold. The words are the same for every reason: nobody shall learn which it was."""
+
+    status, code, title = 401, "unauthorized", "You are not signed in"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Send valid credentials: a personal token or the one from POST /login as `Authorization: Bearer`, or HTTP "
+            "Basic; people sign in at /sign-in."
+        )
+
+
 class Forbidden(GlimtError):
     status, code, title = 403, "forbidden", "You may not do this"
 
@@ -68,6 +91,14 @@ class Conflict(GlimtError):
 
 class BodyTooLarge(GlimtError):
     status, code, title = 413, "body_too_large", "The request is too large"
+
+
+class ArchiveTooLarge(GlimtError):
+    status, code, title = 413, "archive_too_large", "The zip archive holds too much"
+
+
+class ArchiveInvalid(GlimtError):
+    status, code, title = 422, "archive_invalid", "The zip archive cannot be used"
 
 
 class InvalidField(GlimtError):
@@ -98,6 +129,20 @@ class ImageTooManyPixels(ImageError):
 
 class ClientGone(GlimtError):
     status, code, title = 499, "client_gone", "The client left before the answer"
+
+
+class TooManyRequests(GlimtError):
+    """A rate limit. `retry_after_s` as for Unavailable."""
+
+    status, code, title = 429, "too_many_requests", "Too many requests"
+
+    def __init__(self, detail: str = "", *, retry_after_s: int = 1) -> None:
+        super().__init__(detail)
+        self.retry_after_s = max(1, retry_after_s)
+
+
+class ArchiveUnreadable(GlimtError):
+    status, code, title = 500, "archive_unreadable", "The zip archive cannot be read from the service's disk"
 
 
 class EngineFailed(GlimtError):
@@ -151,6 +196,10 @@ class ModelUnavailable(StartError):
 
 class FileDamaged(StartError):
     code, title = "file_damaged", "A file is not what its manifest says"
+
+
+class FolderTaken(StartError):
+    code, title = "folder_taken", "Another process works in this data folder"
 
 
 class StoreUnusable(StartError):

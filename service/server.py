@@ -1,7 +1,9 @@
 """uvicorn, told the things it does not know: that a drain begins, and that a failed model must end the process."""
 
 import signal
+import socket
 from collections.abc import Callable
+from ipaddress import ip_address
 from types import FrameType
 
 import uvicorn
@@ -15,10 +17,17 @@ class Server(uvicorn.Server):
     """Ends on SIGTERM after everything admitted was answered, soon after `grace_s` at the latest.
 
     uvicorn runs the lifespan's shutdown only after the connections have closed, so the drain must begin earlier:
-    `on_drain` is called in the signal handler.
+    `on_drain` is called in the signal handler, `on_listening` with the address at which this machine reaches it.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, *, on_drain: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        settings: Settings,
+        *,
+        on_drain: Callable[[], None],
+        on_listening: Callable[[str], None] = lambda url: None,
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -29,11 +38,19 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                proxy_headers=bool(settings.forwarded_allow_ips),  # uvicorn believes whoever is on this machine
+                forwarded_allow_ips=settings.forwarded_allow_ips,
                 timeout_graceful_shutdown=max(1, round(settings.grace_s)),
             )
         )
         self._on_drain = on_drain
+        self._on_listening = on_listening
         self._start_failed = False
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's, then say where."""
+        await super().startup(sockets)
+        self._on_listening(local_url(self.servers[0].sockets[0]))
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """SIGTERM or SIGINT: refuse what is new, then let uvicorn finish what is open. The second one hurries."""
@@ -52,6 +69,15 @@ class Server(uvicorn.Server):
             signal.signal(number, _stopped)  # uvicorn takes them over, and raises what it got again when it is done
         self.run()
         return StartError.exit_code if self._start_failed or not self.started else 0
+
+
+def local_url(listening: socket.socket) -> str:
+    """Where this machine reaches it: what listens on every address is reached at the loopback one."""
+    address = ip_address(listening.getsockname()[0])
+    if address.is_unspecified:
+        address = ip_address("127.0.0.1" if address.version == 4 else "::1")
+    host = f"[{address}]" if address.version == 6 else str(address)
+    return f"http://{host}:{listening.getsockname()[1]}"
 
 
 class Stopped(BaseException):

@@ -3,6 +3,7 @@
 `glimt serve --help` and the table in the README are made from this class, and a test proves it.
 """
 
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,6 +14,8 @@ from service.cores import usable_cores
 
 Profile = Literal["imagenet", "keras"]
 KeepImages = Literal["feedback", "all", "none"]
+
+Rate = Annotated[str, Field(pattern=r"^(off|[1-9][0-9]{0,6}/(second|minute|hour|day))$")]
 
 MIB = 1024 * 1024
 
@@ -61,16 +64,91 @@ class Settings(BaseSettings):
     max_images_per_request: int = Field(
         32, ge=1, le=1024, description="Pictures in one form, and in flight at once in one stream."
     )
+    max_zip_bytes: int = Field(500 * MIB, ge=1, description="Bytes of one zip archive for a bulk job at most.")
+    max_jobs: int = Field(
+        8, ge=1, le=1000, description="Bulk jobs of one person that are not over, at most; then a 429."
+    )
+    job_days: int = Field(
+        7, ge=1, le=3650, description="Days for which a finished bulk job is kept, with its archive and its answers."
+    )
     decode_threads: int = Field(0, ge=0, le=256, description="Threads that decode pictures; 0 = one per core.")
     cache_entries: int = Field(4096, ge=0, description="Answers kept by picture, model and profile; 0 = off.")
     keep_images: KeepImages = Field(
         "feedback", description="Which pictures are kept on disk: feedback (only with feedback), all, none."
+    )
+    auth: Literal["auto", "open", "required"] = Field(
+        "auto", description="Who may use it: open (anybody), required (accounts); auto is open on a loopback address."
+    )
+    registration: Literal["auto", "on", "off"] = Field(
+        "auto", description="Whether people may make accounts for themselves; auto: where anybody may use it."
+    )
+    demo_account: bool = Field(
+        False, description="An admin admin@example.com, password admin, for tutorials; only on a loopback address."
+    )
+    session_days: int = Field(14, ge=1, le=365, description="Days until the page asks for the password again.")
+    history_days: int = Field(
+        30, ge=0, le=3650, description="Days for which answers to signed-in people are listed; 0 = none."
+    )
+    login_rate: Rate = Field("10/minute", description="Wrong passwords for one account from one address, then a 429.")
+    login_rate_address: Rate = Field(
+        "100/hour", description="Wrong passwords and new accounts from one address, then a 429."
+    )
+    rate_account: Rate = Field("off", description="Requests of one account, as 600/minute; off = any number.")
+    rate_address: Rate = Field("off", description="Requests from one address, as 600/minute; off = any number.")
+    allowed_hosts: str = Field(
+        "auto",
+        pattern=r"^\s*[^\s,/]+(\s+[^\s,/]+)*\s*$",
+        description="Names it answers to, with spaces between; auto is localhost on a loopback address, else * (any).",
+    )
+    forwarded_allow_ips: str = Field(
+        "",
+        description="Addresses of proxies whose X-Forwarded-For and -Proto are believed, with commas between; * is "
+        "anybody, who can then take any address.",
+    )
+    cors_origins: str = Field(
+        "",
+        pattern=r"^\s*((\*|https?://[^\s,/?#@A-Z]+)(\s+|$))*$",
+        description="Origins, as https://a.example, whose pages may use it from a browser, with spaces between; * is "
+        "any, without cookies and HTTP Basic.",
     )
     grace_s: float = Field(20.0, ge=0, le=3600, description="Time to answer what was accepted, on shutdown.")
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="auto is readable on a terminal and JSON lines otherwise."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level logged.")
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def login_required(self) -> bool:
+        """Whether everything but health needs an account."""
+        return self.auth == "required" or (self.auth == "auto" and not self.is_loopback)
+
+    @property
+    def registers(self) -> bool:
+        """Whether people may make accounts for themselves."""
+        return self.registration == "on" or (self.registration == "auto" and not self.login_required)
+
+    @property
+    def hosts(self) -> list[str]:
+        """Names in the Host header that are answered; ["*"] is any."""
+        own = ["localhost", "127.0.0.1", "::1", self.host]  # commands on this machine; no other site has these names
+        if self.allowed_hosts != "auto":
+            return [*self.allowed_hosts.split(), *own]
+        return own if self.is_loopback else ["*"]
+
+    @property
+    def origins(self) -> list[str]:
+        """Other sites whose pages may use it; "*" is any."""
+        return self.cors_origins.split()
 
     @property
     def data_path(self) -> Path:

@@ -1,12 +1,18 @@
 """The app's construction: what is warmed up, what every answer carries, and what the metrics say."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from service.accounts.accounts import DEMO_EMAIL, DEMO_PASSWORD
+from service.app import FIRST_ADMIN, create_app
+from service.errors import StartError, Unauthorized
 from service.inference.worker import warm_up_sizes
+from service.settings import Settings
+from service.store.users import User
 from tests.fakes import GatedEngine
-from tests.world import in_process, make_app, png
+from tests.world import PASSWORD, in_process, make_app, png, served
 
 
 @pytest.mark.parametrize(
@@ -73,3 +79,73 @@ async def test_every_answer_carries_id_and_security_headers(tmp_path: Path, path
     assert len(answer.headers["X-Request-ID"]) == 32
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+
+
+async def started(folder: Path, **changes: Any) -> tuple[list[tuple[str, str]], list[User]]:
+    """Start and stop: the admins that were told, with their passwords, and the accounts there are then."""
+    told: list[tuple[str, str]] = []
+    settings = Settings(data_dir=folder, **changes)
+    app = create_app(settings, served(), GatedEngine(), on_first_admin=lambda *admin: told.append(admin))
+    async with in_process(app):
+        for email, password in told:
+            await app.house.accounts.sign_in(email, password, "here")
+        return told, [user async for user in app.house.accounts.list()]
+
+
+async def test_the_first_admin_is_made_once(tmp_path: Path) -> None:
+    """Where everybody needs an account: told once, with a password that holds and that no second start tells."""
+    told, _ = await started(tmp_path, auth="required")
+    again, users = await started(tmp_path, auth="required")
+    assert [email for email, _ in told] == [FIRST_ADMIN]
+    assert again == []
+    assert [(user.email, user.role) for user in users] == [(FIRST_ADMIN, "admin")]
+
+
+async def test_an_open_service_makes_nobody(tmp_path: Path) -> None:
+    """Nobody needs an account there."""
+    assert await started(tmp_path) == ([], [])
+
+
+async def test_an_admin_that_is_there_is_enough(tmp_path: Path) -> None:
+    """Whoever made one before the first start is asked nothing."""
+    app = make_app(tmp_path)
+    async with in_process(app):
+        await app.house.accounts.create(name="Ada", email="ada@example.org", password=PASSWORD, role="admin")
+    told, users = await started(tmp_path, auth="required")
+    assert (told, len(users)) == ([], 1)
+
+
+async def test_an_address_that_somebody_took(tmp_path: Path) -> None:
+    """Registered while anybody could: that account gets nothing, the admin gets another address."""
+    app = make_app(tmp_path)
+    async with in_process(app):
+        await app.house.accounts.create(name="Mallory", email=FIRST_ADMIN, password=PASSWORD)
+    told, users = await started(tmp_path, auth="required")
+    assert [user.role for user in users] == ["user", "admin"]
+    assert told[0][0] == users[1].email != FIRST_ADMIN
+
+
+async def test_the_demo_account_lives_as_long_as_it_is_wanted(tmp_path: Path) -> None:
+    """Off again, the account stays, but not with a password that everybody knows; on again, it works again."""
+    for wanted in (True, False, True):
+        app = make_app(tmp_path, demo_account=wanted)
+        async with in_process(app):
+            if wanted:
+                assert (await app.house.accounts.sign_in(DEMO_EMAIL, DEMO_PASSWORD, "here")).role == "admin"
+            else:
+                with pytest.raises(Unauthorized):
+                    await app.house.accounts.sign_in(DEMO_EMAIL, DEMO_PASSWORD, "here")
+
+
+async def test_the_demo_account_is_the_first_admin(tmp_path: Path) -> None:
+    """On a loopback address where accounts are needed no other is made beside it."""
+    told, users = await started(tmp_path, auth="required", demo_account=True)
+    assert (told, [user.email for user in users]) == ([], [DEMO_EMAIL])
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])
+def test_a_password_that_everybody_knows_stays_on_this_machine(tmp_path: Path, host: str) -> None:
+    """The start refuses, and says what else to do, before anything is made."""
+    with pytest.raises(StartError, match=r"can be reached .*GLIMT_DEMO_ACCOUNT.*127\.0\.0\.1.*glimt users create"):
+        make_app(tmp_path, demo_account=True, host=host)
+    assert list(tmp_path.iterdir()) == []

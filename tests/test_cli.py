@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import zipfile
 from pathlib import Path
 
 import orjson
@@ -137,15 +138,18 @@ def test_classify_by_what_is_not_glimt(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_classify_files_here(tmp_path: Path) -> None:
-    """A file and a folder, a damaged one among them: a line each, exit code 1 for the damaged one."""
+    """A file, a folder and a zip, a damaged one among them: a line each, exit code 1 for the damaged one."""
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder/bad.png").write_bytes(png(1)[:50])
     shutil.copy(DIGIT, tmp_path / "folder/seven.png")
-    arguments = ["classify", str(DIGIT), str(tmp_path / "folder"), "--ndjson", "--top", "2"]
+    with zipfile.ZipFile(tmp_path / "packed.zip", "w") as packed:
+        packed.write(DIGIT, "packed-seven.png")
+    sources = [str(DIGIT), str(tmp_path / "folder"), str(tmp_path / "packed.zip")]
+    arguments = ["classify", *sources, "--ndjson", "--top", "2"]
     result = glimt(*arguments, data=tmp_path, GLIMT_MODEL="demo")
     lines = {Path(line["filename"]).name: line for line in map(orjson.loads, result.stdout.splitlines())}
-    assert lines.keys() == {"digit-7.png", "bad.png", "seven.png"}
-    assert lines["seven.png"]["prediction"] == "digit_7"
+    assert lines.keys() == {"digit-7.png", "bad.png", "seven.png", "packed-seven.png"}
+    assert lines["seven.png"]["prediction"] == lines["packed-seven.png"]["prediction"] == "digit_7"
     assert len(lines["seven.png"]["predictions"]) == 2
     assert lines["bad.png"]["error"]["code"] == "image_corrupt"
     assert result.returncode == 1

@@ -19,13 +19,23 @@ MAY_IMPORT = {
     "inference": FOUNDATION,
     "models": FOUNDATION | {"inference"},
     "store": FOUNDATION,
-    "http": FOUNDATION | {"inference", "store", "metrics"},
+    "bulk": FOUNDATION | {"inference", "store"},
+    "accounts": FOUNDATION | {"store"},
+    "http": FOUNDATION | {"accounts", "bulk", "inference", "store", "metrics"},
     "doctor": FOUNDATION | {"inference", "models"},
-    "tuning": FOUNDATION,
-    "classify": FOUNDATION | {"app", "http", "inference", "models"},
+    "options": {"errors", "settings"},
+    "data_folder": {"errors"},
+    "credentials": {"accounts", "data_folder", "errors"},
+    "tuning": FOUNDATION | {"credentials"},
+    "remote_job": {"credentials", "errors"},
+    "classify": FOUNDATION | {"app", "bulk", "credentials", "http", "inference", "models", "remote_job"},
     "quantization": FOUNDATION | {"app", "classify", "inference", "models"},
-    "app": FOUNDATION | {"http", "inference", "metrics", "models", "store"},
-    "cli": FOUNDATION | {"app", "classify", "doctor", "models", "observe", "quantization", "server", "store", "tuning"},
+    "app": FOUNDATION | {"accounts", "bulk", "http", "inference", "metrics", "models", "store"},
+    "users": FOUNDATION | {"accounts", "app", "credentials", "data_folder", "observe", "store"},
+    "cli_users": {"options", "users"},
+    "cli": FOUNDATION
+    | {"app", "classify", "cli_users", "credentials", "data_folder", "doctor", "models", "observe", "options"}
+    | {"quantization", "server", "store", "tuning"},
 }
 RUNTIMES = {
     "tensorflow": {"inference/engines/freezing.py"},

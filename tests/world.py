@@ -11,6 +11,7 @@ from typing import Any
 import httpx2
 from PIL import Image
 
+from service.accounts.keys import LOCAL, Signer, read_or_make_key
 from service.app import Glimt, create_app
 from service.inference.engines.engine import Engine
 from service.inference.labels import ClassTable
@@ -18,10 +19,20 @@ from service.inference.predictions import InputSpec, ModelInfo
 from service.models.architectures import ARCHITECTURES
 from service.models.served import ServedModel
 from service.server import Server
-from service.settings import Settings
+from service.settings import KeepImages, Settings
+from service.store.belongings import Belongings
+from service.store.database import Database
+from service.store.feedback import FeedbackStore
+from service.store.history import HistoryStore
+from service.store.jobs import JobStore
+from service.store.pictures import PictureStore
+from service.store.tokens import TokenStore
+from service.store.users import Role, UserStore
 from tests.fakes import GatedEngine
 
 CLASSES = ClassTable(tuple(f"class_{n}" for n in range(10)), (None,) * 10, ("",) * 10)
+
+PASSWORD = "correct horse"
 
 
 def png(red: int, size: int = 12) -> bytes:
@@ -59,8 +70,35 @@ async def in_process(app: Glimt) -> AsyncIterator[httpx2.AsyncClient]:
     async with app.router.lifespan_context(app):
         await app.house.worker.loaded()
         transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
-        async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+        async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
             yield client
+
+
+async def signed_in(app: Glimt, name: str = "ada", role: Role = "user") -> dict[str, str]:
+    """Headers of an account that is made now: <name>@example.org with PASSWORD, by a Bearer token."""
+    accounts = app.house.accounts
+    user = await accounts.create(name=name, email=f"{name}@example.org", password=PASSWORD, role=role)
+    return {"authorization": f"Bearer {accounts.token_for(user)}"}
+
+
+async def session(app: Glimt, name: str = "ada", role: Role = "user") -> str:
+    """The session cookie of an account that is made now, as <name>@example.org with PASSWORD."""
+    accounts = app.house.accounts
+    user = await accounts.create(name=name, email=f"{name}@example.org", password=PASSWORD, role=role)
+    return await accounts.open_session(user, "a test", None)
+
+
+def operator(folder: Path) -> dict[str, str]:
+    """Headers of whoever can read the data folder, once an app was made in it: an admin without an account."""
+    return {"authorization": f"Bearer {Signer(read_or_make_key(folder)).sign(LOCAL, 0)}"}
+
+
+def belongings(database: Database, pictures: PictureStore, keep_images: KeepImages = "feedback") -> Belongings:
+    """What accounts own, for a test of one room."""
+    users, tokens, feedback = UserStore(database), TokenStore(database), FeedbackStore(database)
+    jobs = JobStore(database)
+    history = HistoryStore(database)
+    return Belongings(users, tokens, feedback, history, pictures, keep_images, jobs, lambda job: jobs.remove(job.id))
 
 
 @asynccontextmanager
@@ -83,7 +121,7 @@ async def under_uvicorn(app: Glimt, settings: Settings | None = None) -> AsyncIt
 @contextmanager
 def free_socket() -> Iterator[socket.socket]:
     """A listening socket on a free port."""
-    with socket.socket() as listening:
+    with socket.socket(proto=socket.IPPROTO_TCP) as listening:  # else asyncio leaves Nagle's 40 ms in each answer
         listening.bind(("127.0.0.1", 0))
         yield listening
 

@@ -1,69 +1,188 @@
-"""Who may change the service. Until there are accounts: whoever calls it on its own machine, directly.
+"""Who may come in: each route says whom it lets in, and one gate decides. Knows headers, no passwords."""
 
-This is the one place that decides. A proxy on this machine must name its clients (X-Forwarded-For, as they all can),
-or it makes all of them local. One that names nobody is still known by HTTP/1.0, what nginx by default speaks with us
-and no browser does; that is a net, not a proof: one that speaks 1.1, names nobody and sets a local Host passes.
-"""
-
-import re
-from ipaddress import IPv6Address, ip_address
+import base64
+from collections.abc import Awaitable, Callable, Sequence
+from enum import Enum
 
 from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.errors import Forbidden
+from service.accounts.accounts import Accounts, Credential
+from service.accounts.identity import Identity
+from service.accounts.rates import Rate, caller
+from service.errors import Forbidden, Unauthorized
+from service.store.users import User
 
-OPERATOR = "local"
-ELSEWHERE = (
-    "The service is changed on its own machine, called directly and as localhost: with `glimt tune`, with curl, or "
-    "on http://localhost at /ops. From elsewhere it cannot be changed until it has accounts. In a container, that is "
-    "inside it: `docker exec NAME glimt tune`."
-)
+SESSION_COOKIE = "glimt_session"
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+MAX_CREDENTIAL_CHARS = 4096
 FOREIGN = (
-    "This request was made by a page of another site, or a proxy in between changes Host. Use the panel at /ops of "
-    "this service, or send it without a browser, as curl and `glimt tune` do."
+    "This request was made by a page of another site, or a proxy in between changes Host. Use this service's own "
+    "pages, send a Bearer token, or have the operator name the other site in GLIMT_CORS_ORIGINS."
 )
-_LOOPBACK_HOST = re.compile(r"(?:(localhost)|\[([0-9a-f:.]+)\]|([0-9.]+))(?::[0-9]{1,5})?", re.IGNORECASE)
-_PROXIES = ("forwarded", "x-real-ip", "via")
+NO_ACCOUNT = "This belongs to an account, and the local key has none: sign in, or use a personal token."
+
+Endpoint = Callable[[Request], Awaitable[Response | ASGIApp]]
 
 
-def may_operate(request: Request) -> bool:
-    """Whether the caller is one who may change the service; the page shows its controls to nobody else."""
-    return (
-        request.client is not None
-        and _is_loopback(request.client.host)
-        and all(map(_names_loopback, request.headers.getlist("host") or [""]))  # evil.test may resolve to 127.0.0.1
-        and request.scope.get("http_version") != "1.0"
-        and not any(name in _PROXIES or name.startswith("x-forwarded-") for name in request.headers)
-    )
+class Access(Enum):
+    """Whom a route lets in."""
+
+    PUBLIC = "everybody"
+    GUEST = "everybody where no login is required, else who is signed in"
+    USER = "who is signed in"
+    ADMIN = "admins"
+
+    def needs_account(self, login_required: bool) -> bool:
+        """Whether nobody comes in without credentials."""
+        return self in (Access.USER, Access.ADMIN) or (self is Access.GUEST and login_required)
 
 
-def require_operator(request: Request) -> str:
-    """The caller's name for the log. Raises Forbidden when he may not change the service, or when it is not he who
-    asks but a page of another site in his browser."""
-    if not may_operate(request):
-        raise Forbidden(ELSEWHERE)
-    if not _of_his_own_will(request):
-        raise Forbidden(FOREIGN)
-    return OPERATOR
+class Gate:
+    """Decides before a handler runs, and leaves who it is in the scope: `identity`, and `owner` for what is stored."""
+
+    def __init__(
+        self,
+        accounts: Accounts,
+        *,
+        login_required: bool,
+        rate_account: Rate,
+        rate_address: Rate,
+        origins: Sequence[str] = (),
+    ) -> None:
+        self._accounts = accounts
+        self._login_required = login_required
+        self._rate_account = rate_account
+        self._rate_address = rate_address
+        self._origins = frozenset(origins)
+
+    async def admit(self, scope: Scope, access: Access) -> None:
+        """Raises TooManyRequests, Forbidden, or Unauthorized where credentials are missing or do not hold."""
+        request = Request(scope)
+        self._refuse_foreign(request)
+        identity, wrong = None, False
+        try:
+            identity = await self._identify(request)
+        except Unauthorized:
+            wrong = True
+        scope["identity"] = identity
+        scope["owner"] = identity.owner if identity else None
+        await self._count(identity, request, access)
+        if wrong and access is not Access.PUBLIC:  # who fetches a new token may still send the old one along
+            raise Unauthorized()
+        self._require(identity, access)
+
+    async def _identify(self, request: Request) -> Identity | None:
+        address = caller_of(request)
+        credential = authorization(request)
+        if credential is not None:
+            return await self._accounts.identify(credential, address)
+        session = session_of(request)
+        if session is None:
+            return None
+        try:
+            return await self._accounts.identify(Credential("session", session), address)
+        except Unauthorized:  # it has ended: the page goes on as it does for anybody
+            return None
+
+    async def _count(self, identity: Identity | None, request: Request, access: Access) -> None:
+        """Nothing that a probe asks counts, and nothing that this installation's own key asks."""
+        if identity and identity.user:
+            await self._rate_account.take("account", identity.user.owner)
+        elif identity is None and (access is not Access.PUBLIC or request.method not in SAFE_METHODS):
+            await self._rate_address.take("address", caller_of(request))
+
+    def _require(self, identity: Identity | None, access: Access) -> None:
+        if identity is None and access.needs_account(self._login_required):
+            raise Unauthorized()
+        if access is Access.ADMIN and identity and not identity.is_admin:
+            raise Forbidden("This is for admins.")
+
+    def _refuse_foreign(self, request: Request) -> None:
+        """A browser sends cookies and Basic credentials along for any page. Fetch Metadata says whose page it is, and
+        Origin where a browser knows no Fetch Metadata (OWASP's cheat sheet on cross-site request forgery)."""
+        if request.method in SAFE_METHODS or request.headers.get("authorization", "")[:7].lower() == "bearer ":
+            return
+        origin = request.headers.get("origin")
+        if origin in self._origins or ("*" in self._origins and not _sends_credentials(request)):
+            return
+        site = request.headers.get("sec-fetch-site", "none")
+        own = origin is None or origin.lower().endswith("://" + request.headers.get("host", "").lower())
+        if site not in ("same-origin", "none") or not own:
+            raise Forbidden(FOREIGN)
 
 
-def _of_his_own_will(request: Request) -> bool:
-    """Fetch Metadata where the browser sends it, and Origin, which every browser sends with a change."""
-    site = request.headers.get("sec-fetch-site", "none")
-    origin = request.headers.get("origin")
-    same = origin is None or origin.partition("://")[2].lower() == request.headers["host"].lower()
-    return site in ("same-origin", "none") and same
+class Door(Route):
+    """A route with whom it lets in."""
+
+    def __init__(self, gate: Gate, method: str, path: str, endpoint: Endpoint, access: Access) -> None:
+        super().__init__(path, endpoint, methods=[method])
+        self._gate = gate
+        self.access = access
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] in (self.methods or ()):
+            await self._gate.admit(scope, self.access)
+        await super().handle(scope, receive, send)
 
 
-def _names_loopback(host: str) -> bool:
-    match = _LOOPBACK_HOST.fullmatch(host)
-    return match is not None and (match[1] is not None or _is_loopback(match[2] or match[3]))
+def identity_of(request: Request) -> Identity | None:
+    """Who asks; None is anybody."""
+    identity: Identity | None = request.scope.get("identity")
+    return identity
 
 
-def _is_loopback(address: str) -> bool:
+def user_of(request: Request) -> User:
+    """The account that asks, at a door that lets only those in. Raises Forbidden for the local key, which has none."""
+    identity = identity_of(request)
+    if identity is None:
+        raise Unauthorized()
+    if identity.user is None:
+        raise Forbidden(NO_ACCOUNT)
+    return identity.user
+
+
+def name_of(request: Request) -> str:
+    """Who asks, for the log."""
+    identity = identity_of(request)
+    return identity.name if identity else "anybody"
+
+
+def caller_of(request: Request) -> str:
+    """The client's address as limits count it."""
+    return caller(request.client.host if request.client else None)
+
+
+def session_of(request: Request) -> str | None:
+    """The secret in the session cookie."""
+    cookies = (cookie.partition("=") for cookie in request.headers.get("cookie", "").split(";"))
+    return next((value.strip() for name, _, value in cookies if name.strip() == SESSION_COOKIE), None)
+
+
+def _sends_credentials(request: Request) -> bool:
+    """What a browser may have added by itself, whoever made the page."""
+    return "authorization" in request.headers or session_of(request) is not None
+
+
+def authorization(request: Request) -> Credential | None:
+    """What the Authorization header holds, None without one. Raises Unauthorized when it cannot be read."""
+    headers = request.headers.getlist("authorization")
+    if not headers:
+        return None
+    if len(headers) > 1 or len(headers[0]) > MAX_CREDENTIAL_CHARS:
+        raise Unauthorized()
+    scheme, _, value = headers[0].strip().partition(" ")
+    if scheme.lower() == "bearer":
+        return Credential("bearer", value.strip())
+    if scheme.lower() == "basic":
+        return Credential("basic", _decoded(value.strip()))
+    raise Unauthorized()
+
+
+def _decoded(value: str) -> str:
     try:
-        ip = ip_address(address)
-    except ValueError:
-        return False
-    inner = ip.ipv4_mapped if isinstance(ip, IPv6Address) else None  # ::ffff:127.0.0.1, of a socket for both
-    return (inner or ip).is_loopback
+        return base64.b64decode(value, validate=True).decode()
+    except ValueError as error:
+        raise Unauthorized() from error

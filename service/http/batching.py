@@ -9,9 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.errors import InvalidField
-from service.http.access import require_operator
+from service.errors import Conflict, InvalidField
+from service.http.access import name_of
+from service.http.documents import BatchingDocument, example
 from service.http.json_body import read_json, reasons
+from service.http.operation import JSON, Operation
 from service.inference.classifier import Classifier
 
 MAX_BODY_BYTES = 4096
@@ -29,7 +31,7 @@ log = structlog.get_logger()
 class BatchingChange(BaseModel):
     """The JSON of PATCH /api/batching. What is absent or null stays as it is. The ranges are those of Settings."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False) | example({"max_batch": 16})
 
     max_batch: int | None = Field(None, ge=1, le=256)
     max_wait_ms: float | None = Field(None, ge=0, le=1000)
@@ -57,17 +59,18 @@ class Batching:
     def __init__(self, classifier: Classifier) -> None:
         self._classifier = classifier
 
+    @Operation("operations", {200: {JSON: BatchingDocument}})
     async def read(self, request: Request) -> Response:
-        """The limits in force, the measured curve and the queue."""
+        """Read the limits of batches in force, the measured curve and the queue."""
         return Response(orjson.dumps(batching_document(self._classifier)), media_type="application/json")
 
+    @Operation("operations", {200: {JSON: BatchingDocument}}, body={JSON: BatchingChange}, errors=(Conflict,))
     async def change(self, request: Request) -> Response:
-        """Change limits; the next batch obeys. The same document as `read`, after the change."""
-        who = require_operator(request)
+        """Change the limits of batches; the next one obeys. The same document as for reading, after the change."""
         content = await read_json(
             request, max_bytes=MAX_BODY_BYTES, about="A change", way_out=f"Right is: {EXAMPLE}. {LIMITS}"
         )
-        configure(self._classifier, BatchingChange.of(content), who)
+        configure(self._classifier, BatchingChange.of(content), name_of(request))
         return await self.read(request)
 
 

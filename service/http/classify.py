@@ -1,23 +1,30 @@
 """POST /predict: one picture to JSON, many to a stream of NDJSON lines."""
 
 import math
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
 from typing import Any
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from service.errors import BadRequest, InvalidField
+from service.errors import BadRequest
 from service.http.departure import ReadAhead, unless_client_leaves
-from service.http.stream import NDJSON, PredictionStream
+from service.http.documents import PredictionDocument, StreamLine
+from service.http.forms import PictureForm
+from service.http.operation import JSON, MULTIPART, NDJSON, PICTURE, PICTURE_ERRORS, SERVER_TIMING, Operation
+from service.http.query import read_query
+from service.http.stream import PredictionStream
 from service.http.uploads import Upload, read_parts, read_raw, too_many
 from service.inference.classifier import Classifier
 from service.inference.predictions import Prediction, Receipt
 from service.settings import Profile, Settings
+
+Note = Callable[[Request, str, Prediction], None]
+"""Told of each answer, with the name of its picture, before it goes out. Must neither wait nor raise."""
 
 
 class PredictOptions(BaseModel):
@@ -25,33 +32,38 @@ class PredictOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    top: int = Field(5, ge=1, le=1000, description="Labels in the answer.")
+    top: int = Field(5, ge=1, le=1000, description="Labels in the answer.", examples=[3])
     preprocess: Profile | None = Field(None, description="Preprocessing profile; the server's default if absent.")
     deadline_ms: int | None = Field(None, ge=1, description="Give up after this time; cannot exceed the server's.")
 
-    @classmethod
-    def of(cls, request: Request) -> "PredictOptions":
-        """Parse the query. Raises InvalidField naming the parameter and what it may be."""
-        try:
-            return cls.model_validate(dict(request.query_params))
-        except ValidationError as error:
-            first = error.errors()[0]
-            name = ".".join(map(str, first["loc"]))
-            known = ", ".join(cls.model_fields)
-            raise InvalidField(f"Query parameter {name}: {first['msg']}. Known parameters: {known}.") from error
+
+def note_nothing(_request: Request, _file_name: str, _prediction: Prediction) -> None:
+    """A `Note` where no history is kept."""
 
 
 class Classify:
     """The endpoint and what it needs."""
 
-    def __init__(self, classifier: Classifier, settings: Settings, notice: str | None) -> None:
+    def __init__(
+        self, classifier: Classifier, settings: Settings, notice: str | None, note: Note = note_nothing
+    ) -> None:
         self._classifier = classifier
         self._settings = settings
         self._notice = notice
+        self._note = note
 
+    @Operation(
+        "predict",
+        {200: {JSON: PredictionDocument, NDJSON: StreamLine}},
+        query=PredictOptions,
+        body={MULTIPART: PictureForm, PICTURE: bytes},
+        errors=PICTURE_ERRORS,
+        sends=(SERVER_TIMING,),
+    )
     async def predict(self, request: Request) -> ASGIApp:
-        """One picture: a JSON document. Several parts, or Accept: application/x-ndjson: a stream of lines."""
-        options = PredictOptions.of(request)
+        """Classify pictures. One picture: a JSON document. Several parts, or Accept: application/x-ndjson: a stream of
+        lines, each as soon as its picture is done, while the upload is still going on."""
+        options = read_query(request, PredictOptions)
         wants_stream = NDJSON in request.headers.get("accept", "")
         with ExitStack() as hold:
             hold.enter_context(self._classifier.admission(patient=wants_stream))
@@ -61,21 +73,29 @@ class Classify:
             if not seen:
                 raise BadRequest("There is no picture. Send a multipart part named `file`, or the picture as the body.")
             if len(seen) == 1 and not wants_stream:
-                return await self._one(request, options, seen[0])
+                return self.answer(await self.predict_one(request, options, seen[0]))
             limit = math.inf if wants_stream else self._settings.max_images_per_request
             return self._stream(request, options, body, _all(seen, pictures, limit), hold.pop_all())
 
-    async def _one(self, request: Request, options: PredictOptions, picture: Upload) -> Response:
+    async def predict_one(self, request: Request, options: PredictOptions, picture: Upload) -> Prediction:
+        """The labels of a picture that is here; to be called while an admission is held. Raises as `classify`."""
         if picture.error:
             raise picture.error
-        prediction = await unless_client_leaves(request, self._classify(picture.data, options, patient=False))
+        return await unless_client_leaves(request, self._classify(request, picture, options, patient=False))
+
+    def answer(self, prediction: Prediction) -> Response:
+        """One picture's labels as POST /predict says them."""
         headers = {"Server-Timing": server_timing(prediction.receipt)}
         return Response(orjson.dumps(self._document(prediction)), headers=headers, media_type="application/json")
 
-    def _classify(self, data: bytes, options: PredictOptions, *, patient: bool) -> Coroutine[Any, Any, Prediction]:
-        return self._classifier.classify(
-            data, profile=options.preprocess, top=options.top, deadline_ms=options.deadline_ms, patient=patient
+    async def _classify(
+        self, request: Request, picture: Upload, options: PredictOptions, *, patient: bool
+    ) -> Prediction:
+        prediction = await self._classifier.classify(
+            picture.data, profile=options.preprocess, top=options.top, deadline_ms=options.deadline_ms, patient=patient
         )
+        self._note(request, picture.filename, prediction)
+        return prediction
 
     def _stream(
         self,
@@ -85,8 +105,8 @@ class Classify:
         pictures: AsyncIterator[Upload],
         hold: ExitStack,
     ) -> PredictionStream:
-        async def answer(data: bytes) -> dict[str, Any]:
-            return self._document(await self._classify(data, options, patient=True))
+        async def answer(picture: Upload) -> dict[str, Any]:
+            return self._document(await self._classify(request, picture, options, patient=True))
 
         window = self._settings.max_images_per_request
         return PredictionStream(request, body, pictures, answer, self._classifier.draining, window, hold)

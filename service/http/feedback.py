@@ -7,29 +7,40 @@ import re
 from dataclasses import fields
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.errors import InvalidField, NotFound
-from service.http.json_body import read_json, reasons
-from service.settings import KeepImages
+from service.errors import Conflict, InvalidField, NotFound
+from service.http.documents import FeedbackDocument, example
+from service.http.json_body import read_model
+from service.http.operation import IDEMPOTENCY_KEY, JSON, WRITE_ERRORS, Operation
+from service.http.query import read_query
+from service.store.belongings import Belongings
 from service.store.feedback import MAX_CHARS, MAX_ID, FeedbackDraft, FeedbackRow, FeedbackStore, Verdict
 from service.store.pictures import PictureStore
 
 MAX_BODY_BYTES = 64 * 1024
 """Every field at its longest, in four-byte characters, is 21 KB; escaped as \\uXXXX it is 60 KB."""
 MAX_LIMIT = 200
-_DEFAULT_LIMIT = 50
 _KEY = re.compile(r"[!-~]{1,200}")
 _PRIVATE = {"owner", "idempotency_key"}
 _PUBLIC_FIELDS = tuple(field.name for field in fields(FeedbackRow) if field.name not in _PRIVATE)
+EXAMPLE = {
+    "score": 0.9346,
+    "predicted_class": "Eskimo_dog",
+    "image_file_name": "dog.jpeg",
+    "verdict": "wrong",
+    "correct_label": "Siberian_husky",
+}
 
 
 class FeedbackBody(BaseModel):
     """The JSON of POST /feedback. Either `feedback` (free text) or `verdict` must be there."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False) | example(
+        EXAMPLE, anyOf=[{"required": ["feedback"]}, {"required": ["verdict"]}]
+    )
 
     score: float = Field(ge=0, le=1)
     predicted_class: str = Field(min_length=1, max_length=MAX_CHARS["predicted_class"])
@@ -51,51 +62,60 @@ class FeedbackBody(BaseModel):
         return self
 
 
+class FeedbackQuery(BaseModel):
+    """The query parameters of GET /feedback."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: int = Field(50, ge=1, le=MAX_LIMIT, description="Rows in the answer.", examples=[10])
+    before: int | None = Field(None, ge=1, le=MAX_ID, description="The id of the last row seen, for the next page.")
+
+
 class FeedbackEndpoints:
     """The endpoints are its methods. The owner is `scope["owner"]`, None while there are no accounts."""
 
-    def __init__(self, feedback: FeedbackStore, pictures: PictureStore, keep_images: KeepImages) -> None:
+    def __init__(self, feedback: FeedbackStore, pictures: PictureStore, belongings: Belongings) -> None:
         self._feedback = feedback
         self._pictures = pictures
-        self._keep_images = keep_images
+        self._belongings = belongings
 
+    @Operation(
+        "feedback",
+        {201: {JSON: FeedbackDocument}, 200: {JSON: FeedbackDocument}},
+        body={JSON: FeedbackBody},
+        errors=(Conflict, *WRITE_ERRORS),
+        takes=(IDEMPOTENCY_KEY,),
+    )
     async def create(self, request: Request) -> Response:
-        """201 and the row; 200 and the earlier row when the Idempotency-Key is a repeat."""
+        """Say whether an answer was right. 201 and the row; 200 and the earlier row for a repeated Idempotency-Key."""
         key = _idempotency_key(request)
-        body = await _read_body(request)
+        body = await read_model(request, FeedbackBody, max_bytes=MAX_BODY_BYTES, about="Feedback")
         kept = body.image_sha256 is not None and await self._pictures.has(body.image_sha256)
         draft = FeedbackDraft(**body.model_dump(), image_kept=kept)
         row, created = await self._feedback.add(draft, owner=_owner(request), idempotency_key=key)
         return _json(_public(row), 201 if created else 200)
 
+    @Operation("feedback", {200: {JSON: list[FeedbackDocument]}}, query=FeedbackQuery)
     async def index(self, request: Request) -> Response:
-        """The caller's own rows, newest first. `?limit=` 1-200, `?before=` the id of the last row seen."""
-        limit = _whole_number(request, "limit", MAX_LIMIT) or _DEFAULT_LIMIT
-        before = _whole_number(request, "before", MAX_ID)
-        rows = await self._feedback.list(_owner(request), limit=limit, before_id=before)
+        """List one's own feedback, newest first."""
+        query = read_query(request, FeedbackQuery)
+        rows = await self._feedback.list(_owner(request), limit=query.limit, before_id=query.before)
         return _json([_public(row) for row in rows], 200)
 
+    @Operation("feedback", {204: {}}, errors=WRITE_ERRORS)
     async def delete(self, request: Request) -> Response:
-        """204, or 404 for a row that is not there or another's."""
+        """Take one's feedback back. 404 for a row that is not there or another's."""
         if not await self.undo(request.path_params["feedback_id"], _owner(request)):
             raise NotFound("There is no such feedback of yours.")
         return Response(status_code=204)
 
     async def undo(self, feedback_id: int, owner: str | None) -> bool:
         """Take one's feedback back, and with it the picture that was kept only because of it."""
-        row = await self._feedback.get(feedback_id, owner) if feedback_id <= MAX_ID else None
-        if row is None or not await self._feedback.remove(feedback_id, owner):
-            return False
-        if row.image_kept:
-            await self.forget_picture(row.image_sha256)
-        return True
+        return feedback_id <= MAX_ID and await self._belongings.remove_feedback(feedback_id, owner)
 
-    async def forget_picture(self, sha256: str | None) -> None:
-        """Remove a picture that was kept for feedback and that no feedback mentions any more."""
-        # Should the same picture come with new feedback at this very moment, that row outlives its file: readers
-        # of kept pictures must cope with a missing one, as they must when somebody tidies the folder.
-        if self._keep_images == "feedback" and sha256 and not await self._feedback.mentions(sha256):
-            await self._pictures.remove(sha256)
+    async def forget_picture(self, sha256: str | None, owner: str | None) -> None:
+        """Remove a picture that was kept for feedback of this owner's which then could not be stored."""
+        await self._belongings.forget(sha256, owner)
 
 
 def _owner(request: Request) -> str | None:
@@ -108,23 +128,6 @@ def _idempotency_key(request: Request) -> str | None:
     if key is not None and not _KEY.fullmatch(key):
         raise InvalidField("Idempotency-Key must be 1 to 200 printable ASCII characters without spaces.")
     return key
-
-
-async def _read_body(request: Request) -> FeedbackBody:
-    content = await read_json(request, max_bytes=MAX_BODY_BYTES, about="Feedback")
-    try:
-        return FeedbackBody.model_validate(content)
-    except ValidationError as error:
-        raise InvalidField(reasons(error)) from error
-
-
-def _whole_number(request: Request, name: str, most: int) -> int | None:
-    text = request.query_params.get(name)
-    if text is None:
-        return None
-    if not re.fullmatch(r"[0-9]{1,10}", text) or not 1 <= int(text) <= most:
-        raise InvalidField(f"{name} must be a whole number from 1 to {most}.")
-    return int(text)
 
 
 def _public(row: FeedbackRow) -> dict[str, object]:

@@ -1,10 +1,14 @@
 """A small JSON document out of a request, with its limit counted while reading, and pydantic's words about it."""
 
+from typing import TypeVar
+
 import orjson
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
-from service.errors import BadRequest, BodyTooLarge, ClientGone
+from service.errors import BadRequest, BodyTooLarge, ClientGone, InvalidField
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 async def read_json(request: Request, *, max_bytes: int, about: str, way_out: str = "") -> object:
@@ -27,6 +31,15 @@ async def read_json(request: Request, *, max_bytes: int, about: str, way_out: st
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise BadRequest(f"The body is not JSON: {error}. {way_out}".rstrip()) from error
+
+
+async def read_model(request: Request, model: type[Model], *, max_bytes: int, about: str, way_out: str = "") -> Model:
+    """The document as this model. Raises as `read_json`, and InvalidField naming the fields and what they may be."""
+    content = await read_json(request, max_bytes=max_bytes, about=about, way_out=way_out)
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise InvalidField(f"{reasons(error)}. {way_out}".rstrip()) from error
 
 
 def reasons(error: ValidationError) -> str:

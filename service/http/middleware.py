@@ -16,7 +16,7 @@ from service.errors import ClientGone
 log = structlog.get_logger()
 
 _CLIENTS_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_QUIET = ("/static/", "/healthz", "/readyz", "/health", "/metrics", "/ops/live")
+_QUIET = ("/static/", "/healthz", "/readyz", "/health", "/metrics")
 _MAX_PATH_CHARS = 500
 _CLIENT_GONE = ClientGone.status
 
@@ -141,7 +141,7 @@ def _request_id(scope: Scope) -> str:
 
 def _write_line(scope: Scope, status: int, started: float, error: Exception | None) -> None:
     path = scope.get("raw_path", b"").decode("ascii", "backslashreplace") or scope["path"]  # raw: no control codes
-    write = log.error if error else log.debug if path.startswith(_QUIET) else log.info
+    write = log.error if error else log.debug if path.startswith(_QUIET) or path.endswith("/live") else log.info
     write(
         "request",
         method=scope["method"],

@@ -10,6 +10,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from service import __version__
+from service.http.documents import HealthDocument
+from service.http.operation import JSON, TEXT, Operation
 from service.inference.classifier import Classifier
 from service.metrics import Metrics
 
@@ -23,12 +25,14 @@ class Operations:
         self._notice = notice
         self._started = time.monotonic()
 
+    @Operation("operations", {200: {TEXT: str}, 503: {TEXT: str}})
     async def healthz(self, request: Request) -> Response:
         """Alive: the event loop answers and the batch worker lives. Restart the process when this fails."""
         if self._classifier.status == "failed":
             return PlainTextResponse("failed\n", 503)
         return PlainTextResponse("ok\n")
 
+    @Operation("operations", {200: {TEXT: str}, 503: {TEXT: str}})
     async def readyz(self, request: Request) -> Response:
         """Ready: pictures are taken. 503 until warm, while draining, and when the worker is dead."""
         status = self._classifier.status
@@ -36,12 +40,14 @@ class Operations:
             return PlainTextResponse("ready\n")
         return PlainTextResponse(f"{status}\n", 503, {"Retry-After": "5"})
 
+    @Operation("operations", {200: {JSON: HealthDocument}})
     async def health(self, request: Request) -> Response:
         """Details, always 200: what is served, how long, how the queue stands."""
         return Response(orjson.dumps(self._details(), option=orjson.OPT_INDENT_2), media_type="application/json")
 
+    @Operation("operations", {200: {TEXT: str}})
     async def metrics(self, request: Request) -> Response:
-        """For Prometheus."""
+        """Figures for Prometheus."""
         return Response(self._metrics.render(), media_type=CONTENT_TYPE_LATEST)
 
     def _details(self) -> dict[str, Any]:

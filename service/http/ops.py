@@ -9,10 +9,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.templating import Jinja2Templates
 
-from service.http.access import ELSEWHERE, may_operate, require_operator
+from service.errors import Conflict, InvalidField
+from service.http.access import identity_of, name_of
 from service.http.batching import BatchingChange, configure, limits
-from service.http.pages import LIGHTS
+from service.http.operation import PAGE, Operation, form
 from service.http.panel import BATCH_STOPS, WAIT_STOPS_MS, Panel, curve_chart, dial
+from service.http.presentation import light
 from service.http.uploads import MAX_FIELD_BYTES, read_form
 from service.inference.classifier import Classifier
 from service.metrics import Metrics
@@ -30,37 +32,38 @@ class Ops:
         self._notice = notice
         self._started = time.monotonic()
 
+    @Operation("page", PAGE)
     async def page(self, request: Request) -> Response:
-        """The whole panel."""
+        """The live panel."""
         return self._page(request)
 
+    @Operation("page", PAGE)
     async def live(self, request: Request) -> Response:
-        """What moves, polled by the page."""
+        """What moves on the panel, polled by it."""
         return self._templates.TemplateResponse(request, "_ops_live.html", {"panel": self._panel()})
 
+    @Operation("page", PAGE, body=form(BatchingChange), errors=(Conflict, InvalidField))
     async def change(self, request: Request) -> Response:
-        """The form: new limits at once. Answers what is in force now, or the whole page without JavaScript."""
-        who = require_operator(request)
+        """Set the panel's limits at once. Answers what is in force now, or the whole page without JavaScript."""
         form = await read_form(request, max_files=0, max_file_bytes=MAX_FIELD_BYTES)
         auto = {"auto": True} if form.fields.get("auto") == "true" else {}  # a form has no other way to say it
-        configure(self._classifier, BatchingChange.of(form.fields | auto, strict=False), who)
+        configure(self._classifier, BatchingChange.of(form.fields | auto, strict=False), name_of(request))
         if "hx-request" not in request.headers:
             return self._page(request)
         context = {"limits": limits(self._classifier), "done": True}
         return self._templates.TemplateResponse(request, "_ops_said.html", context)
 
     def _page(self, request: Request) -> Response:
-        status, model, now = self._classifier.status, self._classifier.model, limits(self._classifier)
+        now = limits(self._classifier)
         context = {
-            "light": {"state": status, "words": LIGHTS[status], "model": f"{model.name} {model.version}"},
+            "light": light(self._classifier),
             "notice": self._notice,
             "panel": self._panel(),
             "dials": [
                 dial("max_batch", "Largest batch", now["max_batch"], BATCH_STOPS, lowest=1),
                 dial("max_wait_ms", "Window in ms", now["max_wait_ms"], WAIT_STOPS_MS, lowest=0),
             ],
-            "may_operate": may_operate(request),
-            "elsewhere": ELSEWHERE,
+            "may_operate": (identity := identity_of(request)) is not None and identity.is_admin,
             "chart": curve_chart(self._classifier.curve),
             "curve": self._classifier.curve,
             "calibrates": self._classifier.calibrates,

@@ -3,14 +3,11 @@
 import asyncio
 import base64
 import hashlib
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
-import jinja2
 import orjson
 from markupsafe import Markup
 from pydantic import ValidationError
@@ -18,17 +15,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.templating import Jinja2Templates
 
-from service.errors import BadRequest, ClientGone, GlimtError, InvalidField
-from service.http.classify import prediction_document
+from service.errors import BadRequest, ClientGone, Conflict, GlimtError, InvalidField
+from service.http.classify import Note, note_nothing, prediction_document
 from service.http.departure import unless_client_leaves
 from service.http.feedback import FeedbackBody, FeedbackEndpoints
+from service.http.forms import CardAbout, CardFeedback, LabelsQuery, PageForm
 from service.http.json_body import reasons
-from service.http.problems import problem, retry_after
+from service.http.operation import MULTIPART, PAGE, PICTURE_ERRORS, URLENCODED, WRITE_ERRORS, Operation
+from service.http.presentation import light, words
+from service.http.problems import error_headers, problem
 from service.http.uploads import Form, Upload, read_form
 from service.inference import images
 from service.inference.classifier import Classifier
 from service.inference.labels import ClassTable
-from service.inference.predictions import Prediction, Receipt
+from service.inference.predictions import Prediction
 from service.settings import MIB, Settings
 from service.store.feedback import FeedbackDraft, FeedbackRow, FeedbackStore
 from service.store.pictures import PictureStore
@@ -37,14 +37,6 @@ MAX_PICTURES = 9  # at once on the page: a 3 x 3 grid
 MAX_EMBEDDED_BYTES = 512 * 1024  # of a picture sent back inside the page for browsers without JavaScript
 MAX_QUERY_CHARS = 100  # of the typeahead; the longest label has far fewer
 SHOWN_FORMATS = frozenset({"JPEG", "PNG", "GIF", "WEBP", "BMP"})  # what every browser can draw
-LIGHTS = {
-    "ready": "Ready",
-    "loading": "Warming up",
-    "failed": "Out of order",
-    "draining": "Shutting down",
-}
-COMMAND = re.compile(r"(?:scripts/serve|glimt [a-z]+)(?: --[a-z-]+(?: [\w/.-]*\w)?)+")
-"""How a notice names what to type."""
 EXAMPLES = {
     "digit-3": "a handwritten 3",
     "digit-7": "a handwritten 7",
@@ -59,53 +51,20 @@ EXAMPLES = {
 }
 """Drawn by scripts/draw_examples.py. The demo model knows digits only, every other model objects."""
 
-
-def make_templates(web_dir: Path) -> Jinja2Templates:
-    """The templates of `web_dir`, autoescaped; an unknown variable is an empty one."""
-    env = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(web_dir / "templates"), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    env.filters |= {"words": words, "percent": percent, "receipt": receipt, "with_code": with_code}
-    env.globals["new_key"] = lambda: uuid4().hex
-    return Jinja2Templates(env=env)
-
-
-def words(label: str) -> str:
-    """`golden_retriever` as a person writes it."""
-    return label.replace("_", " ")
-
-
-def percent(score: float) -> str:
-    """0.9346 -> `93.5 %`, with a space that does not break."""
-    return f"{score * 100:.1f}\N{NO-BREAK SPACE}%"
-
-
-def receipt(times: Receipt) -> str:
-    """Where the time went, in one line."""
-    if times.cached and not times.batch_size:
-        return f"seen before · answered from the cache in {_ms(times.total_ms)}"
-    batch = f"batch of {times.batch_size} in {_ms(times.infer_ms)}"
-    if times.cached:
-        return f"the same picture was under way · {batch}"
-    return f"decoded {_ms(times.decode_ms)} · waited {_ms(times.queue_ms)} · {batch}"
-
-
-def _ms(duration: float) -> str:
-    return f"{duration:.0f} ms" if duration >= 1 else "<1 ms"
-
-
-def with_code(text: str) -> Markup:
-    """Escaped text in which commands stand as code."""
-    marked, at = Markup(), 0
-    for command in COMMAND.finditer(text):
-        marked += text[at : command.start()] + Markup("<code>{}</code>").format(command[0])
-        at = command.end()
-    return marked + text[at:]
-
-
 ABOUT = ("predicted_class", "score", "image_sha256", "image_file_name", "model_name", "model_version")
 """The hidden fields that say what a feedback form is about."""
+WHERE = ("job", "position")
+"""Those that say in which job's archive the picture is."""
 SAID = (*ABOUT, "verdict", "correct_label", "comment")
+
+
+OfJob = Callable[[Request, Mapping[str, str]], Awaitable[bytes | None]]
+"""The picture of a job that a form names, if it is the caller's."""
+
+
+async def of_no_job(_request: Request, _said: Mapping[str, str]) -> bytes | None:
+    """An `OfJob` where there are no jobs."""
+    return None
 
 
 def about(prediction: Prediction, file_name: str) -> dict[str, str]:
@@ -175,8 +134,11 @@ class Pages:
         settings: Settings,
         notice: str | None,
         web_dir: Path,
+        note: Note = note_nothing,
+        of_job: OfJob = of_no_job,
     ) -> None:
         self._classifier = classifier
+        self._of_job = of_job
         self._feedback = feedback
         self._notes = notes
         self._pictures = pictures
@@ -184,18 +146,21 @@ class Pages:
         self._settings = settings
         self._limits = images.Limits(settings.max_image_bytes, settings.max_image_pixels)
         self._notice = notice
+        self._note = note
         self._examples = {name: (web_dir / f"static/examples/{name}.png").read_bytes() for name in EXAMPLES}
 
+    @Operation("page", PAGE)
     async def index(self, request: Request) -> Response:
-        """The page, empty."""
+        """The page to classify on, empty."""
         return self._page(request)
 
+    @Operation("page", PAGE, body={MULTIPART: PageForm}, errors=PICTURE_ERRORS)
     async def classify(self, request: Request) -> Response:
-        """Up to nine pictures of a form (or one example by name): cards, or the whole page with cards."""
+        """Classify up to nine pictures of a form (or one example by name): cards, or the whole page with cards."""
         try:
             with self._classifier.admission():
                 uploads = self._uploads(await self._form(request, MAX_PICTURES))
-                cards = await unless_client_leaves(request, self._cards(uploads))
+                cards = await unless_client_leaves(request, self._cards(request, uploads))
         except GlimtError as error:
             if _is_fragment(request) or isinstance(error, ClientGone):
                 raise
@@ -206,35 +171,44 @@ class Pages:
             raise cards[0].error
         return Response("".join(self._body(request, card) for card in cards), media_type="text/html")
 
+    @Operation("page", PAGE, query=LabelsQuery)
     async def labels(self, request: Request) -> Response:
         """The typeahead: the labels that match what was typed so far."""
         query = request.query_params.get("q", "")[:MAX_QUERY_CHARS]
         return self._render(request, "_labels.html", labels=self._classifier.classes.search(query))
 
+    @Operation(
+        "page",
+        PAGE,
+        body={MULTIPART: CardFeedback},
+        errors=(InvalidField, Conflict, *PICTURE_ERRORS, *WRITE_ERRORS),
+    )
     async def feedback(self, request: Request) -> Response:
-        """Right or wrong, stored; the answer can be undone."""
+        """Say right or wrong on a card; it is stored, and can be undone."""
         form = await self._form(request, 1)
         given = draft(form.fields, self._classifier.classes)
-        kept = await self._keep(form.files, given.image_sha256)
+        kept = await self._keep(request, form, given.image_sha256)
         key = form.fields.get("idempotency_key") or None
         try:
             row, _ = await self._feedback.add(
                 replace(given, image_kept=kept), owner=request.scope.get("owner"), idempotency_key=key
             )
         except GlimtError:  # without its row nobody would ever tidy the picture away
-            await self._notes.forget_picture(given.image_sha256 if kept else None)
+            await self._notes.forget_picture(given.image_sha256 if kept else None, request.scope.get("owner"))
             raise
         return self._feedback_answer(request, form, row)
 
+    @Operation("page", PAGE, body={MULTIPART: CardAbout, URLENCODED: CardAbout}, errors=WRITE_ERRORS)
     async def undo(self, request: Request) -> Response:
-        """Taken back; undoing twice is the same as once."""
+        """Take a card's feedback back; undoing twice is the same as once."""
         form = await self._form(request, 0)
         await self._notes.undo(int(request.path_params["id"]), request.scope.get("owner"))
         return self._feedback_answer(request, form, None)
 
+    @Operation("page", PAGE)
     async def health_light(self, request: Request) -> Response:
-        """Polled by the page."""
-        return self._render(request, "_health.html", light=self._light())
+        """The health light, polled by the page."""
+        return self._render(request, "_health.html", light=light(self._classifier))
 
     async def _form(self, request: Request, max_files: int) -> Form:
         return await read_form(request, max_files=max_files, max_file_bytes=self._settings.max_image_bytes)
@@ -247,29 +221,29 @@ class Pages:
             raise BadRequest("There is no picture in the form. Choose one first.")
         return [Upload("example", f"{name}.png", self._examples[name])]
 
-    async def _cards(self, uploads: Sequence[Upload]) -> list[Card]:
-        return await asyncio.gather(*map(self._card, uploads))
+    async def _cards(self, request: Request, uploads: Sequence[Upload]) -> list[Card]:
+        return await asyncio.gather(*(self._card(request, upload) for upload in uploads))
 
-    async def _card(self, upload: Upload) -> Card:
+    async def _card(self, request: Request, upload: Upload) -> Card:
         try:
             prediction = await self._classifier.classify(upload.data)
         except GlimtError as error:
             return Card(upload.filename, error=error)
+        self._note(request, upload.filename, prediction)
         return Card(upload.filename, prediction, picture=embedded(upload.data, prediction.image.format))
 
-    async def _keep(self, files: Sequence[Upload], sha256: str | None) -> bool:
-        """Keep the picture the feedback is about, if it was sent along and pictures are kept at all."""
-        if not files or self._settings.keep_images == "none":
+    async def _keep(self, request: Request, form: Form, sha256: str | None) -> bool:
+        """Keep the picture the feedback is about, if it was sent along or is in a job's archive, and pictures are kept
+        at all."""
+        if self._settings.keep_images == "none":
             return False
-        data = files[0].data
+        data = form.files[0].data if form.files else await self._of_job(request, form.fields)
+        if data is None:
+            return False
         if await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest()) != sha256:
             raise InvalidField("The picture is not the one the feedback is about: its SHA-256 differs.")
         await asyncio.to_thread(images.check, data, self._limits)
         return await self._pictures.keep(data) == sha256
-
-    def _light(self) -> dict[str, str]:
-        status, model = self._classifier.status, self._classifier.model
-        return {"state": status, "words": LIGHTS[status], "model": f"{model.name} {model.version}"}
 
     def _body(self, request: Request, card: Card) -> Markup:
         if card.prediction is None:
@@ -286,7 +260,7 @@ class Pages:
             request,
             "index.html",
             status_code=failed.status if failed else 200,
-            headers=retry_after(failed),
+            headers=error_headers(failed),
             cards=[(card, self._body(request, card)) for card in cards],
             problem=self._body(request, Card("", error=error)) if error else None,
             examples={name: said for name, said in EXAMPLES.items() if name.startswith(kind)},
@@ -298,6 +272,7 @@ class Pages:
     def _feedback_answer(self, request: Request, form: Form, given: FeedbackRow | None) -> Response:
         name = "_feedback.html" if _is_fragment(request) else "feedback.html"
         carried = {name: form.fields.get(name, "") for name in ABOUT}
+        carried |= {name: form.fields[name] for name in WHERE if name in form.fields}
         return self._render(request, name, about=carried, given=given)
 
     def _render(
@@ -309,7 +284,7 @@ class Pages:
         headers: Mapping[str, str] | None = None,
         **context: Any,
     ) -> Response:
-        context = {"light": self._light(), "notice": self._notice} | context
+        context = {"light": light(self._classifier), "notice": self._notice} | context
         return self._templates.TemplateResponse(request, name, context, status_code=status_code, headers=headers)
 
 

@@ -2,15 +2,25 @@
 
 import logging
 from typing import Any
+from urllib.parse import urlencode, urlsplit
 
 import orjson
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.templating import Jinja2Templates
 
-from service.errors import BadRequest, BodyTooLarge, GlimtError, MethodNotAllowed, NotFound, Unavailable
+from service.errors import (
+    BadRequest,
+    BodyTooLarge,
+    GlimtError,
+    MethodNotAllowed,
+    NotFound,
+    TooManyRequests,
+    Unauthorized,
+    Unavailable,
+)
 
 log = logging.getLogger(__name__)
 
@@ -29,9 +39,23 @@ def problem(error: GlimtError, request_id: str = "") -> dict[str, Any]:
     }
 
 
-def retry_after(error: GlimtError | None) -> dict[str, str]:
-    """The header that belongs to an error that will pass."""
-    return {"Retry-After": str(error.retry_after_s)} if isinstance(error, Unavailable) else {}
+def error_headers(error: GlimtError | None) -> dict[str, str]:
+    """The headers that belong to an error: when it will have passed, or what it takes to come in."""
+    if isinstance(error, Unavailable | TooManyRequests):
+        return {"Retry-After": str(error.retry_after_s)}
+    return {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthorized) else {}
+
+
+def _sign_in(address: str) -> str:
+    """Where a person signs in and comes back to the page with this address."""
+    page = urlsplit(address)
+    return "/sign-in?" + urlencode({"next": page.path + (f"?{page.query}" if page.query else "")})
+
+
+def _is_page(request: Request) -> bool:
+    """Whether a person goes to a page; a password a browser has sent already would be wrong at the next page too."""
+    accept, headers = request.headers.get("accept", ""), request.headers
+    return request.method == "GET" and "text/html" in accept and not {"hx-request", "authorization"} & set(headers)
 
 
 def _methods_at(request: Request) -> list[str]:
@@ -75,7 +99,11 @@ class Problems:
 
     def _answer(self, request: Request, error: GlimtError) -> Response:
         content = problem(error, request.scope.get("request_id", ""))
-        headers = retry_after(error)
+        headers = error_headers(error)
+        if isinstance(error, Unauthorized) and _is_page(request):
+            return RedirectResponse(_sign_in(str(request.url)), 303, {"Cache-Control": "no-store"})
+        if isinstance(error, Unauthorized) and "hx-request" in request.headers:
+            headers["HX-Redirect"] = _sign_in(request.headers.get("hx-current-url", "/"))
         if "text/html" in request.headers.get("accept", "") or "hx-request" in request.headers:
             name = "_problem.html" if "hx-request" in request.headers else "problem.html"
             return self._templates.TemplateResponse(request, name, content, status_code=error.status, headers=headers)

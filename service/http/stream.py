@@ -15,10 +15,9 @@ from starlette.types import Receive, Scope, Send
 
 from service.errors import ClientGone, GlimtError
 from service.http.departure import ReadAhead
+from service.http.operation import NDJSON
 from service.http.problems import problem
 from service.http.uploads import Upload
-
-NDJSON = "application/x-ndjson"
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +25,7 @@ log = logging.getLogger(__name__)
 class PredictionStream:
     """Reads `pictures`, which come out of `body`, at most `window` of them in flight: a client that sends faster waits.
 
-    `answer` gives the document for one picture's bytes. When `draining` is set no further picture is read; those
+    `answer` gives the document for one picture. When `draining` is set no further picture is read; those
     in flight are answered and the last line says `interrupted`. `hold` is closed at the end.
     """
 
@@ -35,7 +34,7 @@ class PredictionStream:
         request: Request,
         body: ReadAhead,
         pictures: AsyncIterator[Upload],
-        answer: Callable[[bytes], Awaitable[dict[str, Any]]],
+        answer: Callable[[Upload], Awaitable[dict[str, Any]]],
         draining: asyncio.Event,
         window: int,
         hold: ExitStack,
@@ -94,7 +93,7 @@ class PredictionStream:
         try:
             if picture.error:
                 raise picture.error
-            line |= await self._answer(picture.data)
+            line |= await self._answer(picture)
             self._ok += 1
         except Exception as error:
             line["error"] = problem(_public(error), self._request_id)

@@ -1,9 +1,9 @@
 """Pictures out of a request body as they arrive, with every limit counted while reading."""
 
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, unquote
 
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -13,6 +13,7 @@ from service.errors import BadRequest, BodyTooLarge, ClientGone, ImageTooLarge
 
 MAX_FIELD_BYTES = 64 * 1024  # of one text field; a comment is at most a page
 MAX_FIELDS = 64
+MAX_URLENCODED_BYTES = 64 * 1024  # of a form without files
 SLACK_BYTES = 1024 * 1024  # read of a picture over the limit, so that its neighbours in the form are still answered
 MAX_HEADER_BYTES = 8 * 1024  # of one part: a name and a file name
 
@@ -52,7 +53,7 @@ def too_large(max_bytes: int) -> ImageTooLarge:
 
 async def read_raw(request: Request, *, max_bytes: int) -> bytes:
     """The whole body, at most `max_bytes` and the chunk that went over. Raises ImageTooLarge, ClientGone."""
-    if int(_digits(request.headers.get("content-length"))) > max_bytes:
+    if int(digits(request.headers.get("content-length"))) > max_bytes:
         raise too_large(max_bytes)
     chunks, size = [], 0
     async for chunk in _stream(request):
@@ -63,31 +64,30 @@ async def read_raw(request: Request, *, max_bytes: int) -> bytes:
     return b"".join(chunks)
 
 
-async def read_parts(request: Request, *, max_file_bytes: int) -> AsyncIterator[Upload | Field]:
+async def read_parts(
+    request: Request, *, max_file_bytes: int, check_name: Callable[[str], None] = lambda filename: None
+) -> AsyncIterator[Upload | Field]:
     """The parts of a multipart body, each as soon as its last byte is here.
 
     A file a little over the limit comes as an Upload with `error`, its bytes dropped, and the rest goes on; one more
     than SLACK_BYTES over it raises ImageTooLarge. Raises BadRequest when the body is not well-formed multipart,
     BodyTooLarge for absurd fields, ClientGone when the client leaves half-way. Nothing is read behind the form's end.
+    `check_name` sees each file's name, if it has one, before its bytes are read, and may raise.
     """
-    reader = _PartReader(_boundary(request), max_file_bytes)
-    try:
-        async for chunk in _stream(request):
-            reader.feed(chunk)
-            while reader.finished:
-                yield reader.finished.popleft()
-            if reader.complete:
-                break
-    except MultipartParseError as error:
-        raise BadRequest(f"The multipart body cannot be read: {error}.") from error
-    if not reader.complete:
-        raise BadRequest("The multipart body ends before its closing boundary.")
+    reader = _PartReader(_boundary(request), max_file_bytes, check_name)
+    async for _ in _fed(reader, request):
+        while reader.finished:
+            yield reader.finished.popleft()
 
 
-async def read_form(request: Request, *, max_files: int, max_file_bytes: int) -> Form:
-    """A whole form. Raises ImageTooLarge and BodyTooLarge, besides what `read_parts` raises."""
+async def read_form(
+    request: Request, *, max_files: int, max_file_bytes: int, check_name: Callable[[str], None] = lambda filename: None
+) -> Form:
+    """A whole form, multipart or urlencoded. Raises ImageTooLarge, BodyTooLarge and what `read_parts` raises."""
+    if request.headers.get("content-type", "").lower().startswith("application/x-www-form-urlencoded"):
+        return Form(await _read_urlencoded(request))
     form, count = Form(), 0
-    async for part in read_parts(request, max_file_bytes=max_file_bytes):
+    async for part in read_parts(request, max_file_bytes=max_file_bytes, check_name=check_name):
         if isinstance(part, Field):
             form.fields[part.name] = part.value
             continue
@@ -102,15 +102,52 @@ async def read_form(request: Request, *, max_files: int, max_file_bytes: int) ->
     return form
 
 
+async def pass_file(request: Request, take: Callable[[bytes], Awaitable[None]]) -> str:
+    """Give the bytes of the body's one file to `take` as they arrive; the file's name, "" without one.
+
+    The file is the whole body, or the part of a multipart form that has a file name. Its bytes are not held and not
+    counted here. Raises what `take` raises, BadRequest also for a second file, BodyTooLarge, ClientGone.
+    """
+    if not request.headers.get("content-type", "").lower().startswith("multipart/"):
+        async for chunk in _stream(request):
+            await take(chunk)
+        return ""
+    reader, overhead = _FileReader(_boundary(request)), 0
+    async for size in _fed(reader, request):
+        passed = reader.passed()
+        overhead += size - len(passed)
+        if overhead > SLACK_BYTES:
+            raise BodyTooLarge("The form has too much beside its file.")
+        if passed:
+            await take(passed)
+    return reader.name
+
+
+async def _read_urlencoded(request: Request) -> dict[str, str]:
+    body = bytearray()
+    async for chunk in _stream(request):
+        body += chunk
+        if len(body) > MAX_URLENCODED_BYTES:
+            raise BodyTooLarge(
+                f"The form has more than {MAX_URLENCODED_BYTES:,} bytes, the limit for one without files."
+            )
+    try:
+        pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=MAX_FIELDS)
+    except ValueError as error:
+        raise BadRequest(f"The form cannot be read: it is no ASCII, or has more than {MAX_FIELDS} fields.") from error
+    return dict(pairs)
+
+
 def too_many(max_files: float) -> BodyTooLarge:
     """The error for a form with too many pictures."""
     return BodyTooLarge(
-        f"The form has more than {max_files} pictures, the limit. Send several forms, "
-        "or a stream: Accept: application/x-ndjson has no such limit."
+        f"The form has more than {max_files} picture{'' if max_files == 1 else 's'}, the limit. Send several forms, "
+        "or a stream: POST /predict with Accept: application/x-ndjson has no such limit."
     )
 
 
-def _digits(header: str | None) -> str:
+def digits(header: str | None) -> str:
+    """A number that a client sent, "0" for anything else."""
     return header if header and header.isdecimal() and len(header) < 19 else "0"
 
 
@@ -121,6 +158,19 @@ async def _stream(request: Request) -> AsyncIterator[bytes]:
                 yield chunk
     except ClientDisconnect as error:
         raise ClientGone("The client left while it sent its request.") from error
+
+
+async def _fed(reader: "_PartReader", request: Request) -> AsyncIterator[int]:
+    """Feed the reader the body up to the form's end: the size of each chunk, once it is read."""
+    try:
+        async for chunk in _stream(request):
+            reader.feed(chunk)
+            yield len(chunk)
+            if reader.complete:
+                return
+    except MultipartParseError as error:
+        raise BadRequest(f"The multipart body cannot be read: {error}.") from error
+    raise BadRequest("The multipart body ends before its closing boundary.")
 
 
 def _boundary(request: Request) -> bytes:
@@ -143,10 +193,11 @@ def _filename(options: dict[bytes, bytes]) -> str | None:
 class _PartReader:
     """The callbacks of the multipart parser; finished parts wait in `finished`."""
 
-    def __init__(self, boundary: bytes, max_file_bytes: int) -> None:
+    def __init__(self, boundary: bytes, max_file_bytes: int, check_name: Callable[[str], None]) -> None:
         self.finished: deque[Upload | Field] = deque()
         self.complete = False
         self._max_file_bytes = max_file_bytes
+        self._check_name = check_name
         self._fields = 0
         self._part_begins()
         self._parser = MultipartParser(
@@ -197,6 +248,8 @@ class _PartReader:
         self._name = options[b"name"].decode(errors="replace")
         self._filename = _filename(options)
         self._size = 0
+        if self._filename:
+            self._check_name(self._filename)
 
     def _on_data(self, data: bytes, start: int, end: int) -> None:
         self._size += end - start
@@ -222,3 +275,35 @@ class _PartReader:
 
     def _on_end(self) -> None:
         self.complete = True
+
+
+class _FileReader(_PartReader):
+    """Passes on the bytes of the form's one file; text fields are read and forgotten."""
+
+    def __init__(self, boundary: bytes) -> None:
+        super().__init__(boundary, 0, lambda filename: None)
+        self.name = ""
+        self._passing = bytearray()
+        self._begun = False
+
+    def passed(self) -> bytes:
+        """What came of the file since the last time."""
+        passed = bytes(self._passing)
+        self._passing.clear()
+        self.finished.clear()
+        return passed
+
+    def _on_data(self, data: bytes, start: int, end: int) -> None:
+        if self._filename is None:
+            super()._on_data(data, start, end)
+            return
+        if not self._size:
+            if self._begun:
+                raise BadRequest("The form has more than one file. Send one at a time.")
+            self._begun, self.name = True, self._filename
+        self._size += end - start
+        self._passing += data[start:end]
+
+    def _part_ends(self) -> None:
+        if self._filename is None:
+            super()._part_ends()

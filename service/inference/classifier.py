@@ -79,7 +79,8 @@ class Classifier:
         observe_receipt: Callable[[Receipt], None] = lambda receipt: None,
         keep_picture: Callable[[bytes], Awaitable[None]] | None = None,
     ) -> None:
-        """`keep_picture` is given the bytes of each answered picture, before its answer goes out."""
+        """`keep_picture` is given the bytes of each answered picture, before its answer goes out; not of those of the
+        bulk lane, whose archive is kept as long as their answers."""
         self.classes = classes
         self._worker = worker
         self._spec = spec
@@ -246,7 +247,7 @@ class Classifier:
                 f"There was no answer within {wait_ms:.0f} ms. Try again when it is less busy, or with a longer "
                 f"deadline_ms: at most {self._settings.deadline_ms}, which is GLIMT_DEADLINE_MS."
             ) from None
-        if self._keep_picture is not None:
+        if self._keep_picture is not None and lane == INTERACTIVE:
             await self._keep_picture(data)
         receipt = replace(answer.receipt, total_ms=(time.perf_counter() - started) * 1000)
         self._observe_receipt(receipt)

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from service.classify import pictures as picture_files
 from service.errors import BadRequest, ImageError
+from service.inference.class_names import UNKNOWN, ClassNames
 from service.inference.engines.engine import Pixels
 from service.inference.images import Limits, read
 from service.inference.labels import ClassTable
 from service.inference.predictions import InputSpec
-from service.quantization.labels import UNKNOWN, ClassNames
 
 Labels = Literal["none", "folders", "names"]
 

@@ -7,8 +7,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from service.inference.class_names import UNKNOWN
 from service.inference.engines.engine import Scores
-from service.quantization.labels import UNKNOWN
 
 Z = 1.96  # 95 % of a normal distribution lie within so many deviations
 

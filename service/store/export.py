@@ -24,18 +24,20 @@ async def ndjson(rows: AsyncIterator[FeedbackRow]) -> AsyncIterator[bytes]:
 
 async def csv_lines(rows: AsyncIterator[FeedbackRow]) -> AsyncIterator[bytes]:
     """RFC 4180 with a header line, UTF-8. Text that a spreadsheet would take for a formula gets an apostrophe."""
-    yield _line(COLUMNS)
+    yield csv_line(COLUMNS)
     async for row in rows:
-        yield _line(tuple(map(_cell, astuple(row))))
+        yield csv_line(tuple(map(csv_cell, astuple(row))))
 
 
-def _line(cells: tuple[object, ...]) -> bytes:
+def csv_line(cells: tuple[object, ...]) -> bytes:
+    """One line, ended."""
     text = io.StringIO()
     csv.writer(text).writerow(cells)
     return text.getvalue().encode()
 
 
-def _cell(value: object) -> object:
+def csv_cell(value: object) -> object:
+    """A value as a cell that no spreadsheet runs."""
     if hasattr(value, "isoformat"):
         return value.isoformat()
     if isinstance(value, bool):

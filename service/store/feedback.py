@@ -1,7 +1,7 @@
 """Feedback: what people said about an answer. Knows SQL, not HTTP."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -47,7 +47,7 @@ MAX_CHARS = {
 MAX_ID = 2**31 - 1
 """An id is a 32-bit integer in PostgreSQL."""
 
-_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 """PostgreSQL takes no NUL, and half a surrogate pair has no UTF-8."""
 
 _EXPORT_CHUNK_ROWS = 500
@@ -171,11 +171,11 @@ class FeedbackStore:
 
         return await self._db.write(job)
 
-    async def mentions(self, image_sha256: str) -> bool:
-        """Whether any row of anybody is about this picture."""
-        statement = select(_C.id).where(_C.image_sha256 == image_sha256).limit(1)
+    async def mentioned(self, sha256s: Collection[str]) -> set[str]:
+        """Those of these pictures that any row of anybody is about."""
+        statement = select(_C.image_sha256).where(_C.image_sha256.in_(sha256s)).distinct()
         async with self._db.read() as connection:
-            return (await connection.execute(statement)).first() is not None
+            return set((await connection.execute(statement)).scalars())
 
     async def export(self) -> AsyncIterator[FeedbackRow]:
         """Every row there is at the start, by rising id, read in bounded chunks between which writers go on."""
@@ -210,5 +210,5 @@ def _check(values: dict[str, Any]) -> None:
         text = values[name] or ""
         if len(text) > limit:
             raise InvalidField(f"{name} has {len(text)} characters; at most {limit} are allowed.")
-        if _UNSTORABLE.search(text):
+        if UNSTORABLE.search(text):
             raise InvalidField(f"{name} holds a character that cannot be stored (NUL or half a surrogate pair).")

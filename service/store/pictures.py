@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -73,10 +73,19 @@ class PictureStore:
         """Whether the picture is kept."""
         return await self._run(self.path(sha256).exists)
 
-    async def remove(self, sha256: str) -> None:
-        """Forget the picture; nothing happens when it is not kept."""
-        path = self.path(sha256)
-        await self._run(lambda: path.unlink(missing_ok=True))
+    async def kept(self, sha256s: Collection[str]) -> set[str]:
+        """Those of these pictures that are kept."""
+        paths = {sha256: self.path(sha256) for sha256 in sha256s}
+        return await self._run(lambda: {sha256 for sha256, path in paths.items() if path.exists()})
+
+    async def read(self, sha256: str) -> bytes | None:
+        """The picture's bytes, None when it is not kept."""
+        return await self._run(lambda: _read(self.path(sha256)))
+
+    async def remove(self, *sha256s: str) -> None:
+        """Forget these pictures; nothing happens for one that is not kept."""
+        paths = [self.path(sha256) for sha256 in sha256s]
+        await self._run(lambda: _remove(paths))
 
     async def _run(self, work: Callable[[], T]) -> T:
         if self._waiting >= _MAX_WAITING:
@@ -119,3 +128,15 @@ class PictureStore:
                 os.unlink(file.name)
                 raise
         sync(target.parent)
+
+
+def _remove(paths: Sequence[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None

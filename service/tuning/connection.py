@@ -4,6 +4,7 @@ more would measure itself."""
 import asyncio
 import re
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 from urllib.parse import urlsplit
@@ -55,10 +56,12 @@ class Answer(NamedTuple):
 
 
 class Connection:
-    """One keep-alive connection; opened at the first request, and anew when the service has closed it."""
+    """One keep-alive connection; opened at the first request, and anew when the service has closed it. `bearer` gives
+    each request its token, or an empty text for none."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, bearer: Callable[[], str] = lambda: "") -> None:
         self._address = address
+        self._bearer = bearer
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def ask(self, method: str, path: str, body: bytes = b"", kind: str = "application/octet-stream") -> Answer:
@@ -69,12 +72,14 @@ class Connection:
         """
         head = (
             f"{method} {self._address.path}{path} HTTP/1.1\r\nHost: {self._address.authority}\r\n"
-            f"Content-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+            f"Content-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
         )
+        if token := self._bearer():
+            head += f"Authorization: Bearer {token}\r\n"
         reader, writer = await self._open()
         try:
             async with asyncio.timeout(PATIENCE_S):
-                writer.write(head.encode() + body)
+                writer.write(f"{head}\r\n".encode() + body)
                 return await self._read(reader)
         except (EOFError, asyncio.LimitOverrunError, ValueError) as error:
             self.close()

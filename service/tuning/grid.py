@@ -4,6 +4,7 @@ The speed of a shared machine drifts, by a factor of two within minutes. So a fi
 visit to a setting is corrected by what the reference met right before and after it, against its median over the run.
 """
 
+import math
 import random
 import statistics
 from collections.abc import Callable, Sequence
@@ -96,7 +97,10 @@ def _cell(visits: Sequence[Visit], reference: Setting, places: list[int], refere
         if setting == reference:
             return [figure(visits[place].load) for place in places]
         usual = statistics.median(yardstick(visits[r].load) for r in references)
-        return [figure(visits[place].load) * usual / _beside(visits, references, place, yardstick) for place in places]
+        return [
+            _scaled(figure(visits[place].load), usual, _beside(visits, references, place, yardstick))
+            for place in places
+        ]
 
     rates, p95s = met(per_s, per_s), met(p95_ms, p50_ms)  # the median latency is the steadiest measure of slowness
     return Cell(
@@ -110,6 +114,13 @@ def _cell(visits: Sequence[Visit], reference: Setting, places: list[int], refere
         spread=_spread(rates),
         p95_spread=_spread(p95s),
     )
+
+
+def _scaled(value: float, usual: float, beside: float) -> float:
+    """What would have been met at the machine's usual speed; the value itself where nothing was answered."""
+    if not beside or math.inf in (value, usual, beside):
+        return value
+    return value * usual / beside
 
 
 def per_s(load: Load) -> float:

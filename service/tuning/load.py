@@ -198,7 +198,7 @@ class ClosedLoop:
     async def _client(self, number: int) -> None:
         clock = asyncio.get_running_loop().time
         free = clock()
-        with closing(Connection(self._target.address)) as connection:
+        with closing(self._target.connect()) as connection:
             while True:
                 asked = clock()
                 status, wait_s = await predict(connection, next(self._pictures))
@@ -250,7 +250,7 @@ class OpenLoop:
     async def _ask(self, due: float, tally: Tally) -> None:
         clock = asyncio.get_running_loop().time
         async with self._free:
-            connection = self._idle.pop() if self._idle else Connection(self._target.address)
+            connection = self._idle.pop() if self._idle else self._target.connect()
             try:
                 tally.late += clock() - due > LATE_S
                 status, _ = await predict(connection, next(self._pictures))

@@ -7,7 +7,8 @@ from typing import Any, Self
 
 import orjson
 
-from service.errors import BadRequest, Forbidden, InvalidField, NotReady, Unavailable
+from service.credentials import Bearer, refused
+from service.errors import BadRequest, InvalidField, NotReady, Unavailable
 from service.tuning.connection import Address, Answer, Connection
 from service.tuning.setting import Setting
 
@@ -62,9 +63,14 @@ class Target:
     """A running service. Each question has a connection of its own: they are seconds apart, and one kept open would
     be closed by the service just when it is used."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, bearer: Bearer = lambda: "") -> None:
         self.address = Address.of(url)
+        self._bearer = bearer
         self._auto = False
+
+    def connect(self) -> Connection:
+        """A connection of its own, for whoever asks often."""
+        return Connection(self.address, self._bearer)
 
     async def check_ready(self) -> None:
         """Raises NotReady, or Unavailable when nothing answers, or BadRequest when it is not Glimt."""
@@ -101,7 +107,7 @@ class Target:
 
     async def _ask(self, method: str, path: str, body: bytes = b"", kind: str = "text/plain") -> Answer:
         try:
-            with closing(Connection(self.address)) as connection:
+            with closing(self.connect()) as connection:
                 return await connection.ask(method, path, body, kind)
         except OSError as error:
             raise Unavailable(
@@ -110,10 +116,8 @@ class Target:
 
     def _read(self, answer: Answer) -> Setting:
         document = _json(answer.body)
-        if answer.status == 403:
-            raise Forbidden(
-                f"The service at {self.address.url} does not let this caller change it. {document.get('detail', '')}"
-            )
+        if answer.status in (401, 403):
+            raise refused(self.address.url, answer.status, str(document.get("detail", "")))
         if answer.status == 422:
             raise InvalidField(str(document.get("detail", "")))
         if answer.status != 200 or not {"max_batch", "max_wait_ms"} <= document.keys():

@@ -21,19 +21,19 @@ COLUMNS = (
 
 
 async def tune(
-    url: str, arrival: Arrival, pictures: list[bytes], *, goal_ms: float, seconds: float, keep: bool
+    target: Target, arrival: Arrival, pictures: list[bytes], *, goal_ms: float, seconds: float, keep: bool
 ) -> bool:
     """Search, print the evidence and the answer; whether a setting meets the goal.
 
     The former setting is in force again afterwards, unless one meets the goal and shall be kept. Raises GlimtError.
     """
-    target, verdict = Target(url), None
+    verdict = None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, signal.raise_signal, signal.SIGINT)
     await target.check_ready()
     errors = Console(stderr=True)
     try:
         with Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress:
-            task = progress.add_task(f"measuring {url}", total=None)
+            task = progress.add_task(f"measuring {target.address.url}", total=None)
             search = Search(
                 target, arrival, Distinct(pictures), goal_ms=goal_ms, seconds=seconds,
                 advance=lambda done, total: progress.update(task, completed=done, total=total),

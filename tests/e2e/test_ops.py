@@ -16,8 +16,9 @@ import pytest
 from playwright.async_api import Page, Route, async_playwright, expect
 
 from service.app import Glimt
+from service.http.access import SESSION_COOKIE
 from tests.fakes import GatedEngine
-from tests.world import make_app, png, under_uvicorn, until
+from tests.world import make_app, operator, png, session, under_uvicorn, until
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 UNKNOWN = "No answer: whether it changed is not known."
@@ -54,6 +55,8 @@ async def panel(folder: Path, max_batch: int | str = 16, **options: Any) -> Asyn
         address = f"http://127.0.0.1:{port}"
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         context = await browser.new_context(base_url=address, reduced_motion="reduce", **options)
+        secret = await session(app, "boss", "admin")
+        await context.add_cookies([{"name": SESSION_COOKIE, "value": secret, "url": address}])
         page = await context.new_page()
         page.on("console", lambda said: faults.append(said.text) if "Security Policy" in said.text else None)
         page.on("pageerror", lambda error: faults.append(str(error)))
@@ -64,7 +67,7 @@ async def panel(folder: Path, max_batch: int | str = 16, **options: Any) -> Asyn
             )
         await page.goto("/ops")
         try:
-            async with httpx2.AsyncClient(base_url=address, timeout=30) as client:
+            async with httpx2.AsyncClient(base_url=address, timeout=30, headers=operator(folder)) as client:
                 yield Bench(app, engine, client, page)
         finally:
             engine.gate.set()

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import sys
@@ -10,8 +11,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx2
+import orjson
 import pytest
 
+from service.data_folder import Holder, holder
 from tests.world import png
 
 ROOT = Path(__file__).parents[2]
@@ -50,6 +53,17 @@ async def glimt_serve(
             if process.returncode is None:
                 process.kill()
             await process.communicate()
+
+
+async def glimt(data: Path, *arguments: str, **environment: str) -> tuple[int | None, str, str]:
+    """Another command, whose default data folder is `data`: exit code, standard output, standard error."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "service", *arguments, cwd=ROOT,
+        env=os.environ | {"GLIMT_DATA_DIR": str(data), "COLUMNS": "200", **environment},
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    out, errors = await process.communicate()
+    return process.returncode, out.decode(), " ".join(errors.decode().split())
 
 
 async def is_ready(client: httpx2.AsyncClient) -> bool:
@@ -139,3 +153,57 @@ async def test_a_warm_openvino_service_never_imports_tensorflow(tmp_path: Path) 
         said, _ = await process.communicate()
         assert process.returncode == 0
         assert said.decode().split() == ["openvino", "digit_7"]
+
+
+async def test_a_second_service_in_the_folder_is_refused(tmp_path: Path) -> None:
+    """Exit code 3, naming the first and the ways out; after kill -9 of the first the next one starts."""
+    async with glimt_serve(tmp_path, "--model", "demo") as (process, client):
+        assert holder(tmp_path) == Holder(pid=process.pid, url=str(client.base_url).rstrip("/"))
+        code, _, words = await glimt(tmp_path, "serve", "--model", "demo", "--port", "0")
+        assert code == 3
+        for part in (f"service at {holder(tmp_path).url}, process {process.pid}", "kill", "--data-dir"):  # type: ignore[union-attr]
+            assert part in words
+        process.kill()
+        await process.wait()
+        async with glimt_serve(tmp_path, "--model", "demo") as (_, client):
+            assert (await client.get("/healthz")).status_code == 200
+
+
+async def test_the_first_start_where_everybody_needs_an_account(tmp_path: Path) -> None:
+    """One admin, whose password is on the console once and in no log; local commands need none."""
+    arguments = ["--model", "demo", "--auth", "required"]
+    async with glimt_serve(tmp_path, *arguments) as (process, client):
+        url = str(client.base_url)
+        anybody = await client.post("/predict", content=png(1))
+        code, listed, _ = await glimt(tmp_path, "users", "list", "--json")
+        assert (code, [user["email"] for user in orjson.loads(listed)]) == (0, ["admin@localhost"])
+        code, answer, _ = await glimt(tmp_path, "classify", str(DIGIT), "--ndjson", url)
+        assert (code, orjson.loads(answer)["prediction"]) == (0, "digit_7")
+        code, answer, _ = await glimt(tmp_path / "elsewhere", "classify", str(DIGIT), "--ndjson", url)
+        assert (code, orjson.loads(answer)["error"]["code"]) == (1, "forbidden")
+        assert "GLIMT_TOKEN" in answer
+        process.terminate()
+        _, errors = await process.communicate()
+        words = errors.decode()
+    assert anybody.status_code == 401
+    found = re.findall(r"e-mail +admin@localhost .*\n.* password +([a-z2-9-]{23}) ", words)
+    assert len(found) == 1
+    assert all(found[0] not in path.read_text() for path in (tmp_path / "logs").iterdir())
+    assert words.count(found[0]) == 1
+    async with glimt_serve(tmp_path, *arguments) as (process, client):
+        form = {"username": "admin@localhost", "password": found[0]}
+        token = (await client.post("/login", data=form)).json()["access_token"]
+        code, answer, _ = await glimt(tmp_path / "elsewhere", "classify", str(DIGIT), "--ndjson", str(client.base_url),
+                                      GLIMT_TOKEN=token)  # fmt: skip
+        assert (code, orjson.loads(answer)["prediction"]) == (0, "digit_7")
+        process.terminate()
+        _, errors = await process.communicate()
+    assert b"password" not in errors
+
+
+async def test_a_demo_account_is_refused_where_others_can_reach_it(tmp_path: Path) -> None:
+    """Exit code 3, and how to go on."""
+    code, _, words = await glimt(
+        tmp_path, "serve", "--model", "demo", "--port", "0", "--host", "0.0.0.0", GLIMT_DEMO_ACCOUNT="1"
+    )
+    assert (code, "leave out --demo-account (GLIMT_DEMO_ACCOUNT)" in words) == (3, True), words

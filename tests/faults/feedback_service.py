@@ -22,9 +22,14 @@ from starlette.routing import Route
 
 from service.errors import GlimtError
 from service.http.feedback import FeedbackEndpoints
+from service.store.belongings import Belongings
 from service.store.database import Database
 from service.store.feedback import FeedbackStore
+from service.store.history import HistoryStore
+from service.store.jobs import JobStore
 from service.store.pictures import PictureStore
+from service.store.tokens import TokenStore
+from service.store.users import UserStore
 
 
 async def on_error(_request: Request, error: Exception) -> Response:
@@ -34,7 +39,12 @@ async def on_error(_request: Request, error: Exception) -> Response:
 
 async def serve(folder: Path, listening: socket.socket) -> None:
     async with Database(folder / "glimt.db") as db, PictureStore(folder / "pictures") as pictures:
-        endpoints = FeedbackEndpoints(FeedbackStore(db), pictures, "feedback")
+        feedback = FeedbackStore(db)
+        users, tokens, history, jobs = UserStore(db), TokenStore(db), HistoryStore(db), JobStore(db)
+        belongings = Belongings(
+            users, tokens, feedback, history, pictures, "feedback", jobs, lambda job: jobs.remove(job.id)
+        )
+        endpoints = FeedbackEndpoints(feedback, pictures, belongings)
 
         @asynccontextmanager
         async def lifespan(_app: Starlette) -> AsyncIterator[None]:

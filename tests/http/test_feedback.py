@@ -20,6 +20,7 @@ from service.settings import KeepImages
 from service.store.database import Database
 from service.store.feedback import FeedbackStore
 from service.store.pictures import PictureStore
+from tests.world import belongings
 
 # Exactly what reference system A sends.
 SAID: dict[str, Any] = {
@@ -35,7 +36,7 @@ class World:
 
     def __init__(self, db: Database, pictures: PictureStore, keep_images: KeepImages) -> None:
         self.pictures = pictures
-        self.endpoints = FeedbackEndpoints(FeedbackStore(db), pictures, keep_images)
+        self.endpoints = FeedbackEndpoints(FeedbackStore(db), pictures, belongings(db, pictures, keep_images))
         app = Starlette(
             routes=[
                 Route("/feedback", self.endpoints.create, methods=["POST"]),
@@ -232,10 +233,10 @@ async def test_listing_goes_in_pages(world: World) -> None:
     "query", ["limit=0", "limit=201", "limit=x", "before=-1", "before=99999999999", "limit=\u0661"]
 )
 async def test_a_bad_page_is_422(world: World, query: str) -> None:
-    """The limit is said."""
+    """The parameter is named, with what is wrong with it."""
     answer = await world.client.get(f"/feedback/?{query}")
     assert answer.status_code == 422
-    assert "whole number from 1 to" in answer.json()["detail"]
+    assert f"Query parameter {query.partition('=')[0]}: Input should be " in answer.json()["detail"]
 
 
 async def test_delete_takes_back_once(world: World) -> None:

@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 
 from service.errors import BadRequest, BodyTooLarge, ClientGone, GlimtError, ImageTooLarge
-from service.http.uploads import MAX_FIELD_BYTES, MAX_HEADER_BYTES, Field, Upload, read_form, read_parts, read_raw
+from service.http.uploads import (
+    MAX_FIELD_BYTES,
+    MAX_HEADER_BYTES,
+    SLACK_BYTES,
+    Field,
+    Upload,
+    pass_file,
+    read_form,
+    read_parts,
+    read_raw,
+)
 
 BOUNDARY = b"frontier"
 TWO = (
@@ -183,3 +193,55 @@ async def test_any_bytes_give_parts_or_a_client_error(noise: bytes, at: int, siz
     chunks = [body[start : start + size] for start in range(0, len(body), size)]
     with suppress(BadRequest, BodyTooLarge):
         await parts_of(request(chunks))
+
+
+async def passed(request: Request) -> tuple[str, list[bytes]]:
+    """The name that `pass_file` returns, and what it passed on."""
+    pieces: list[bytes] = []
+
+    async def take(piece: bytes) -> None:
+        pieces.append(piece)
+
+    return await pass_file(request, take), pieces
+
+
+@pytest.mark.parametrize("size", [1, 7, 64, 10_000])
+async def test_a_file_is_passed_on_as_it_comes(size: int) -> None:
+    """Its bytes and its name, however the body is cut; text fields are not in it."""
+    chunks = [TWO[start : start + size] for start in range(0, len(TWO), size)]
+    name, pieces = await passed(request(chunks))
+    assert (name, b"".join(pieces)) == ("a b.png", b"\x89PNG\r\n--not the boundary")
+
+
+async def test_a_raw_body_is_the_file() -> None:
+    """Chunk for chunk, without a name."""
+    assert await passed(request([b"one", b"two"], "application/zip")) == ("", [b"one", b"two"])
+
+
+async def test_a_file_is_not_held() -> None:
+    """Of a part that is far larger than any limit, each chunk is passed on before the next is read."""
+    head = b'--frontier\r\nContent-Disposition: form-data; name="file"; filename="a.zip"\r\n\r\n'
+    _, pieces = await passed(request([head, *[bytes(65_536)] * 50, b"\r\n--frontier--\r\n"]))
+    assert len(pieces) >= 50
+    assert max(map(len, pieces)) <= 2 * 65_536
+
+
+@pytest.mark.parametrize(
+    ("body", "error", "words"),
+    [
+        (TWO.replace(b'name="comment"', b'name="b"; filename="b"'), BadRequest, "more than one file"),
+        (TWO[:-8], BadRequest, "ends before"),
+        (b"no form at all", BadRequest, "cannot be read"),
+    ],
+)
+async def test_a_form_with_a_file_that_cannot_be_taken(body: bytes, error: type[GlimtError], words: str) -> None:
+    """Said in words, as of any form."""
+    with pytest.raises(error, match=words):
+        await passed(request([body]))
+
+
+async def test_a_form_that_never_comes_to_its_file() -> None:
+    """What stands beside the file is bounded."""
+    field = b'--frontier\r\nContent-Disposition: form-data; name="n"; filename=""\r\n\r\n\r\n'
+    with pytest.raises(BodyTooLarge, match="too much beside its file"):
+        await passed(request([field * 1000] * (2 + SLACK_BYTES // len(field * 1000))))

@@ -12,6 +12,7 @@ from PIL import Image
 from service.errors import DeadlineExceeded, Draining, ImageCorrupt, NotReady, QueueFull
 from service.inference.classifier import Classifier
 from service.inference.labels import ClassTable
+from service.inference.lanes import BULK
 from service.inference.predictions import InputSpec, ModelInfo, Prediction, Receipt
 from service.inference.worker import Worker
 from service.settings import Settings
@@ -70,6 +71,22 @@ async def test_answer_carries_labels_model_image_and_receipt() -> None:
     assert (receipt.batch_size, receipt.released_by, receipt.cached) == (1, "idle", False)
     assert 0 < receipt.decode_ms < receipt.total_ms
     assert receipt.infer_ms > 0
+
+
+async def test_pictures_are_kept_but_those_of_archives() -> None:
+    """Nobody would know whose they are, nor remove them with their job."""
+    kept: list[bytes] = []
+
+    async def keep(data: bytes) -> None:
+        kept.append(data)
+
+    settings = Settings(grace_s=0)
+    async with Worker(GatedEngine(), MODEL, classes=10, input_size=8, max_batch=1) as worker:
+        await worker.loaded()
+        async with Classifier(worker, CLASSES, SPEC, settings, keep_picture=keep) as classifier:
+            await classifier.classify(png(1))
+            await classifier.classify(png(2), lane=BULK)
+    assert kept == [png(1)]
 
 
 async def test_same_picture_is_computed_once_and_then_cached() -> None:

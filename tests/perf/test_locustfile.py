@@ -1,21 +1,20 @@
 """perf/locustfile.py and perf/shapes.py: the real Locust in a process of its own, its service a real or a bad one."""
 
 import asyncio
-import importlib
 import json
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import httpx2
 import pytest
 
 from tests.fakes import GatedEngine
-from tests.world import free_socket, make_app, under_uvicorn
+from tests.world import PASSWORD, free_socket, make_app, under_uvicorn
 
 pytestmark = pytest.mark.skipif(find_spec("locust") is None, reason="Locust is not installed: pip install -e '.[load]'")
 
@@ -24,6 +23,7 @@ BOTH = "perf/locustfile.py,perf/shapes.py"
 HEAD = b"HTTP/1.1 %d x\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n%b\r\n"
 GOOD = b'{"index": 0, "filename": "0.jpg", "success": true}\n'
 BAD = b'{"index": 1, "filename": "1.jpg", "error": {"code": "image_corrupt"}}\n'
+PICTURE_ROWS = ("/predict raw", "/predict form", "picture", "/ card", "A: /model/predict")
 DONE = b'{"done": true, "ok": 2, "failed": 0}\n'
 
 
@@ -56,14 +56,20 @@ async def locust(port: int, *arguments: str, files: str = "perf/locustfile.py") 
     return Load(samples, +failures, process.returncode, words.decode())
 
 
+def always(answer: bytes) -> AbstractAsyncContextManager[int]:
+    """A server with one answer to everything."""
+    return answering(lambda head: answer)
+
+
 @asynccontextmanager
-async def always(answer: bytes) -> AsyncIterator[int]:
-    """A server that reads each request whole, answers it with these bytes and hangs up; its port."""
+async def answering(answer: Callable[[bytes], bytes]) -> AsyncIterator[int]:
+    """A server that reads each request whole, answers as its head in lower case deserves, and hangs up; its port."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).lower()
-        await reader.readexactly(int(head.split(b"content-length: ")[1].split()[0]))
-        writer.write(answer)
+        if b"content-length: " in head:
+            await reader.readexactly(int(head.split(b"content-length: ")[1].split()[0]))
+        writer.write(answer(head))
         await writer.drain()
         writer.close()
 
@@ -82,18 +88,11 @@ def everybody(tmp_path_factory: pytest.TempPathFactory) -> tuple[Load, int]:
     engine = GatedEngine()
 
     async def run() -> Load:
-        async with under_uvicorn(make_app(tmp_path_factory.mktemp("data"), engine)) as port:
+        async with under_uvicorn(make_app(tmp_path_factory.mktemp("data"), engine, demo_account=True)) as port:
             arguments = ["-u", "16", "-r", "16", "-t", "5s", "--rest", "0.3", "--parts", "3", "--receipts"]
             return await locust(port, *arguments)
 
     return asyncio.run(run()), sum(map(len, engine.batches))
-
-
-@pytest.fixture
-def shapes(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The module, in this process: Locust must not put gevent under our sockets."""
-    monkeypatch.setenv("LOCUST_SKIP_MONKEY_PATCH", "1")
-    return importlib.import_module("perf.shapes")
 
 
 @pytest.mark.slow
@@ -103,14 +102,14 @@ def test_every_user_has_samples_and_none_fails(everybody: tuple[Load, int]) -> N
     rows = ["/predict raw", "/predict form", "/predict stream of 3", "picture", "/", "/static/...", "/ card"]
     missing = {*rows, "/feedback", "queue", "infer"} - {name for name, count in load.samples.items() if count}
     assert (missing, load.failures, load.exit_code) == (set(), Counter(), 0), load.words
-    assert {"A: /", "A: /predict"} & set(load.samples)
+    assert {"A: /", "A: /model/predict"} & set(load.samples)
 
 
 @pytest.mark.slow
 def test_no_picture_is_answered_by_the_cache(everybody: tuple[Load, int]) -> None:
     """The service's cache is on, and yet the engine has computed every picture that was answered."""
     load, computed = everybody
-    answered = sum(load.samples[row] for row in ("/predict raw", "/predict form", "picture", "/ card", "A: /predict"))
+    answered = sum(load.samples[row] for row in PICTURE_ROWS)
     assert answered <= computed <= answered + 3 * 16  # those on their way when Locust stopped
 
 
@@ -189,10 +188,67 @@ async def test_a_stream_cut_half_way_is_a_failure() -> None:
     assert "Traceback" not in load.words
 
 
+class Tokens:
+    """A reference system A whose tokens hold for so many requests."""
+
+    def __init__(self, uses: int) -> None:
+        self._uses = uses
+        self._used: Counter[bytes] = Counter()
+        self._given = 0
+
+    def answer(self, head: bytes) -> bytes:
+        if head.startswith(b"post /login "):
+            self._given += 1
+            return ok(b'{"access_token": "t%d", "token_type": "bearer"}' % self._given)
+        token = head.partition(b"authorization: bearer ")[2].split()[0]
+        self._used[token] += 1
+        if self._used[token] > self._uses:
+            return b"HTTP/1.1 401 x\r\nContent-Length: 0\r\n\r\n"
+        return ok(b'{"success": true, "score": 0.5}')
+
+
+def ok(body: bytes) -> bytes:
+    return b"HTTP/1.1 200 x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+
+
+@pytest.mark.slow
+async def test_a_user_of_a_signs_in_again_when_its_token_has_ended() -> None:
+    """A token that worked once and then is refused: no failure but a row of its own, and a sign-in."""
+    async with answering(Tokens(uses=1).answer) as port:
+        load = await locust(port, "-u", "4", "-r", "4", "-t", "12s", "ReferenceA")
+    ended = sum(count for name, count in load.samples.items() if name.endswith(" signed out"))
+    assert (load.failures, load.exit_code) == (Counter(), 0), load.words
+    assert 0 < ended <= load.samples["A: /login"] <= ended + 4
+
+
+@pytest.mark.slow
+async def test_a_token_that_never_worked_is_a_failure() -> None:
+    """Otherwise a service that refuses everybody would have no failures."""
+    async with answering(Tokens(uses=0).answer) as port:
+        load = await locust(port, "-u", "2", "-r", "2", "-t", "3s", "ReferenceA")
+    assert load.failures["A: /"] + load.failures["A: /model/predict"] > 0
+    assert not any(name.endswith(" signed out") for name in load.samples)
+
+
+@pytest.mark.slow
+async def test_where_a_login_is_required_the_others_show_a_token(tmp_path: Path) -> None:
+    """Json, Stream, Page and Feedback with --token, a personal one."""
+    app = make_app(tmp_path, auth="required")
+    async with under_uvicorn(app) as port:
+        accounts = app.house.accounts
+        user = await accounts.create(name="Load", email="load@example.org", password=PASSWORD)
+        token, _ = await accounts.create_token(user, "load test")
+        options = ["-u", "8", "-r", "8", "-t", "4s", "--rest", "0.2", "--token", token]
+        load = await locust(port, *options, "Json", "Stream", "Page", "Feedback")
+    rows = ["/predict raw", "/predict stream of 4", "/", "/ card", "/feedback"]
+    assert {row for row in rows if not load.samples[row]} == set()
+    assert (load.failures, load.exit_code) == (Counter(), 0), load.words
+
+
 @pytest.mark.slow
 async def test_the_shape_that_was_named_runs_headless_and_ends_the_run(tmp_path: Path) -> None:
     """Locust alone would take the first shape class and ignore the rest: here the option decides."""
-    async with under_uvicorn(make_app(tmp_path, GatedEngine())) as port:
+    async with under_uvicorn(make_app(tmp_path, GatedEngine(), demo_account=True)) as port:
         load = await locust(port, "--shape", "spike", "--levels", "1,4", "--hold", "1", "ReferenceA", files=BOTH)
     updates = [line.split("updating to ")[1].split()[0] for line in load.words.splitlines() if "updating to" in line]
     assert updates == ["1", "4", "1"]
@@ -201,7 +257,7 @@ async def test_the_shape_that_was_named_runs_headless_and_ends_the_run(tmp_path:
 
 @pytest.mark.slow
 async def test_the_options_stand_in_locusts_page() -> None:
-    """The page starts with both files, and its form has our fields."""
+    """The page starts with both files, and its form has our fields, but nothing that is secret."""
     with free_socket() as free:
         port = free.getsockname()[1]
     command = ["-m", "locust", "-f", BOTH, "--web-host", "127.0.0.1", "--web-port", str(port)]
@@ -214,7 +270,8 @@ async def test_the_options_stand_in_locusts_page() -> None:
     finally:
         process.terminate()
         await process.wait()
-    assert all(f'"{name}": {{"choices"' in page for name in ("shape", "levels", "hold", "images", "parts", "rest"))
+    assert all(f'"{name}": {{"choices"' in page for name in ("shape", "levels", "hold", "images", "parts", "email"))
+    assert '"password": {"choices"' not in page
 
 
 async def first_answer(url: str) -> str:
@@ -224,31 +281,3 @@ async def first_answer(url: str) -> str:
                 return (await client.get(url)).text
             except httpx2.TransportError:
                 await asyncio.sleep(0.05)
-
-
-@pytest.mark.parametrize(
-    ("shape", "hold_s", "stages"),
-    [
-        ("steps", 0.0, [(10, 60.0), (50, 60.0), (25, 60.0)]),
-        ("steps", 5.0, [(10, 5.0), (50, 5.0), (25, 5.0)]),
-        ("spike", 0.0, [(10, 60.0), (50, 60.0), (10, 60.0)]),
-        ("soak", 0.0, [(50, 1800.0)]),
-        ("soak", 90.0, [(50, 90.0)]),
-    ],
-)
-def test_the_plan_of_each_shape(shapes: Any, shape: str, hold_s: float, stages: list[tuple[int, float]]) -> None:
-    """Steps climbs the levels as given, spike goes from the lowest to the highest and back, soak holds the highest."""
-    assert shapes.plan(shape, [10, 50, 25], hold_s) == stages
-
-
-@pytest.mark.parametrize(("at_s", "users"), [(0, 10), (4.9, 10), (5, 50), (7.9, 50), (8, None), (100, None)])
-def test_a_stage_lasts_its_seconds_and_after_the_last_it_is_over(shapes: Any, at_s: float, users: int | None) -> None:
-    """Stages follow one another; None is Locust's word for the end."""
-    assert shapes.users_at(at_s, [(10, 5.0), (50, 3.0)]) == users
-
-
-@pytest.mark.parametrize("text", ["", "10,x", "0,10", "-5"])
-def test_levels_that_are_none_are_refused(shapes: Any, text: str) -> None:
-    """A level is a whole number of users, at least one."""
-    with pytest.raises(ValueError, match=r"level|invalid literal"):
-        shapes.levels_of(text)

@@ -14,6 +14,7 @@ from service.tuning import load
 from service.tuning.grid import Visit
 from service.tuning.load import Closed
 from service.tuning.setting import Setting
+from service.tuning.target import Target
 from service.tuning.verdict import Verdict
 from tests.tuning.fake_service import FakeService
 from tests.tuning.loads import load as load_of
@@ -48,7 +49,7 @@ async def test_a_sweep_of_a_fake_service(tmp_path: Path, monkeypatch: pytest.Mon
     options.batches, options.waits, options.images = [1, 4], [0, 5], None
     async with fake.running() as url:
         results: list[Result] = []
-        await sweep(options, "openvino", int(url.rpartition(":")[2]), results)
+        await sweep(options, "openvino", Target(url), results)
     assert [result.load for result in results] == ["4 clients", "100 pictures/s"]
     for result in results:
         assert {cell.setting: len(cell.loads) for cell in result.verdict.cells} == {
@@ -71,7 +72,7 @@ async def test_a_later_load_that_fails_loses_no_earlier_one(tmp_path: Path) -> N
     results: list[Result] = []
     async with fake.running() as url:
         with pytest.raises(BadRequest, match="no picture was answered"):
-            await sweep(options, "openvino", int(url.rpartition(":")[2]), results)
+            await sweep(options, "openvino", Target(url), results)
     assert [result.load for result in results] == ["1 client"]
 
 
@@ -83,7 +84,7 @@ def test_what_was_measured_is_written(tmp_path: Path, monkeypatch: pytest.Monkey
     def no_service(arguments: list[str], data: Path) -> Iterator[tuple[int, int]]:
         yield 0, 0
 
-    async def fail(options: object, engine: str, port: int, results: list[Result]) -> None:
+    async def fail(options: object, engine: str, target: Target, results: list[Result]) -> None:
         visits = (Visit(Setting(1, 5), load_of(10, 100)),) * 2
         results.append(Result(engine, visits, Verdict.of(visits, Setting(1, 5), 250, Closed(1))))
         raise error

@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 
 from service.errors import BadRequest
+from service.inference.class_names import UNKNOWN
 from service.inference.images import Limits
 from service.inference.labels import ClassTable
 from service.inference.predictions import InputSpec
 from service.quantization import pictures
-from service.quantization.labels import UNKNOWN
 from service.quantization.pictures import LEAST, PictureSets, gather
 
 CLASSES = ClassTable(("cat", "dog"), ("n02121808", None), ("", ""))

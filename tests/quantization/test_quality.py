@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from service.quantization.labels import UNKNOWN
+from service.inference.class_names import UNKNOWN
 from service.quantization.quality import Quality, commonest_share
 
 REFERENCE = np.array([[0.9, 0.1, 0, 0, 0, 0], [0.2, 0.8, 0, 0, 0, 0], [0, 0, 0.6, 0.4, 0, 0]], np.float32)

@@ -119,11 +119,11 @@ async def test_export_of_nothing_is_empty(store: FeedbackStore) -> None:
     assert [row async for row in store.export()] == []
 
 
-async def test_mentions_knows_every_owners_pictures(store: FeedbackStore) -> None:
+async def test_mentioned_are_every_owners_pictures(store: FeedbackStore) -> None:
     """A picture may be forgotten only when nobody's feedback is about it."""
-    await store.add(replace(CAT, image_sha256="a" * 64), owner="eva", idempotency_key=None)
-    assert await store.mentions("a" * 64)
-    assert not await store.mentions("b" * 64)
+    for owner in ("eva", "bo"):
+        await store.add(replace(CAT, image_sha256="a" * 64), owner=owner, idempotency_key=None)
+    assert await store.mentioned(["a" * 64, "b" * 64]) == {"a" * 64}
 
 
 @pytest.mark.parametrize(("name", "limit"), [item for item in feedback.MAX_CHARS.items() if item[0] in CAT.__slots__])

@@ -111,3 +111,12 @@ async def test_the_end_waits_for_what_was_accepted(tmp_path: Path) -> None:
         await asyncio.sleep(0)
     assert pictures.path(await accepted).exists()
     assert set(threading.enumerate()) <= before
+
+
+async def test_many_are_asked_for_and_removed_at_once(pictures: PictureStore) -> None:
+    """kept names those that are there, read gives their bytes, remove passes over what is not."""
+    first, second = await pictures.keep(b"one"), await pictures.keep(b"two")
+    assert await pictures.kept([first, second, "0" * 64]) == {first, second}
+    assert [await pictures.read(name) for name in (first, "0" * 64)] == [b"one", None]
+    await pictures.remove(first, "0" * 64)
+    assert await pictures.kept([first, second]) == {second}

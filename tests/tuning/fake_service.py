@@ -35,6 +35,7 @@ class FakeService:
     dies_after: int | None = None
     changes: list[Setting] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
+    tokens: set[str | None] = field(default_factory=set)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     sizes: list[int] = field(default_factory=list)
     _queue: asyncio.Queue[asyncio.Future[None]] = field(default_factory=asyncio.Queue)
@@ -83,6 +84,7 @@ class FakeService:
 
     async def _predict(self, request: Request) -> Response:
         self.bodies.append(await request.body())
+        self.tokens.add(request.headers.get("authorization"))
         if self.dies_after is not None and len(self.bodies) > self.dies_after:
             assert self._server
             self._server.should_exit = self._server.force_exit = True
@@ -103,7 +105,8 @@ class FakeService:
 
     async def _change(self, request: Request) -> Response:
         if self.patch_status != 200:
-            return Response(orjson.dumps({"detail": "Only on its own machine."}), self.patch_status)
+            return Response(orjson.dumps({"detail": "This is for admins."}), self.patch_status)
+        self.tokens.add(request.headers.get("authorization"))
         content = orjson.loads(await request.body())
         if content.get("auto") and not self.calibrated:
             return Response(orjson.dumps({"detail": "The settings fix both numbers."}), 409)

@@ -1,6 +1,7 @@
 """The minimal client against a scripted server."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 
@@ -84,6 +85,25 @@ async def test_a_broken_answer_is_an_os_error(answer: bytes) -> None:
             with pytest.raises(OSError, match="broke off"):
                 await connection.ask("GET", "/")
             assert (await connection.ask("GET", "/")).status == 200
+
+
+async def test_a_token_is_asked_for_each_request() -> None:
+    """A long run signs anew; without one there is no header."""
+    heads: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in range(3):
+            heads.append(await reader.readuntil(b"\r\n\r\n"))
+            writer.write(OK)
+        writer.close()
+
+    tokens = iter(["one", "two", ""])
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        address = Address.of(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        with closing(Connection(address, lambda: next(tokens))) as connection:
+            for _ in range(3):
+                await connection.ask("GET", "/")
+    assert [re.findall(rb"Authorization: (.*)\r\n", head) for head in heads] == [[b"Bearer one"], [b"Bearer two"], []]
 
 
 async def test_nobody_there() -> None:

@@ -57,6 +57,14 @@ def test_a_setting_that_answers_nothing_is_slow_not_an_error() -> None:
     assert (four.per_s, four.p95_ms, four.meets(1e9)) == (0, math.inf, False)
 
 
+def test_a_reference_that_answers_nothing_is_no_yardstick() -> None:
+    """Once, infinity divided by infinity made a p95 that is no number, and nothing could be picked."""
+    nothing = load(0, math.inf, p50_ms=math.inf)
+    found = cells([Visit(SIXTEEN, nothing), Visit(FOUR, load(90, 90)), Visit(SIXTEEN, load(100))], SIXTEEN)
+    assert pick(found, QUIET).setting == FOUR
+    assert not any(math.isnan(cell.p95_ms) for cell in found)
+
+
 @pytest.mark.parametrize(
     ("rates", "expected"),
     [

@@ -120,7 +120,7 @@ async def test_a_setting_that_is_not_taken_back() -> None:
             fake.patch_status = 422
 
     async with fake.running() as url:
-        with pytest.raises(Unavailable, match=r"could not be put back: Only on .* It was max_batch 8, max_wait_ms 5"):
+        with pytest.raises(Unavailable, match=r"could not be put back: This is .* It was max_batch 8, max_wait_ms 5"):
             await refuse(url)
 
 

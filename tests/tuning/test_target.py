@@ -1,11 +1,16 @@
 """What the service under load says, and what is made of its refusals."""
 
+from pathlib import Path
+
 import pytest
 
+from service.credentials import bearer
+from service.data_folder import claimed
 from service.errors import BadRequest, Forbidden, GlimtError, InvalidField, NotReady, Unavailable
 from service.tuning.setting import Setting
 from service.tuning.target import Batches, Target
 from tests.tuning.fake_service import FakeService
+from tests.world import PASSWORD, make_app, under_uvicorn
 
 METRICS = """\
 # TYPE glimt_batch_size histogram
@@ -49,17 +54,45 @@ async def test_a_setting_is_read_and_put_in_force() -> None:
     ("fake", "error", "words"),
     [
         (FakeService(ready=False), NotReady, "says: loading"),
-        (FakeService(patch_status=403), Forbidden, "does not let this caller change it. Only on its own machine."),
-        (FakeService(patch_status=422), InvalidField, "Only on its own machine."),
+        (FakeService(patch_status=401), Forbidden, "wants to know who asks. .*/account.*GLIMT_TOKEN.*--data-dir"),
+        (
+            FakeService(patch_status=403),
+            Forbidden,
+            "let this caller do that. This is for admins. .*/account.*GLIMT_TOKEN",
+        ),
+        (FakeService(patch_status=422), InvalidField, "This is for admins."),
         (FakeService(patch_status=404), BadRequest, "is not Glimt"),
     ],
-    ids=["not ready", "403", "422", "404"],
+    ids=["not ready", "401", "403", "422", "404"],
 )
 async def test_refusals_in_words(fake: FakeService, error: type[GlimtError], words: str) -> None:
     """Each with its own error, and what the service said."""
     async with fake.running() as url:
         with pytest.raises(error, match=words):
             await _both(Target(url))
+
+
+@pytest.mark.parametrize("auth", ["open", "required"])
+async def test_a_real_service_lets_only_an_admin_change_it(tmp_path: Path, auth: str) -> None:
+    """Nobody in particular is told the ways in; the folder's own key and an admin's token are let in."""
+    app = make_app(tmp_path, auth=auth)
+    async with under_uvicorn(app) as port:
+        url = f"http://127.0.0.1:{port}"
+        accounts = app.house.accounts
+        admin = await accounts.create(name="Ada", email="ada@example.org", password=PASSWORD, role="admin")
+        token, _ = await accounts.create_token(admin, "tune")
+        with claimed(tmp_path) as claim:
+            claim.announce(url)
+            by_key = bearer(url, tmp_path, None)
+        for size, allowed in enumerate((by_key, bearer(url, tmp_path, token)), 3):
+            await Target(url, allowed).configure(Setting(size, 1))
+            assert await Target(url, allowed).setting() == Setting(size, 1)
+        with pytest.raises(Forbidden, match="wants to know who asks"):
+            await Target(url).configure(Setting(1, 1))
+        user = await accounts.create(name="Eve", email="eve@example.org", password=PASSWORD)
+        with pytest.raises(Forbidden, match=r"This is for admins. .*/account"):
+            await Target(url, lambda: accounts.token_for(user)).configure(Setting(1, 1))
+        assert await Target(url, by_key).setting() == Setting(4, 1)
 
 
 async def _both(target: Target) -> None:

@@ -122,7 +122,7 @@ async def test_the_verdict_is_told_when_the_setting_cannot_be_put_back(
     monkeypatch.setattr(Target, "restore", fail)
     async with FakeService(setting=FORMER).running() as url:
         with pytest.raises(Unavailable, match=r"could not be put back: not that one. It was max_batch 2"):
-            await tune(url, Closed(1), [b"picture"], goal_ms=5000, seconds=0.02, keep=False)
+            await tune(Target(url), Closed(1), [b"picture"], goal_ms=5000, seconds=0.02, keep=False)
     words = capsys.readouterr().out
     assert "Best for p95 within 5000 ms under 1 client" in words
     assert "In force" not in words
@@ -130,9 +130,20 @@ async def test_the_verdict_is_told_when_the_setting_cannot_be_put_back(
 
 @pytest.mark.slow
 async def test_a_service_that_does_not_let_us() -> None:
-    """403 before any load: the words say where the command must run."""
+    """403 before any load: the words say how to get in."""
     fake = FakeService(patch_status=403)
     async with fake.running() as url:
         code, words = await told("--url", url)
     assert (code, fake.bodies) == (1, [])
-    assert "does not let this caller change it. Only on its own machine." in words
+    assert "does not let this caller do that. This is for admins. Make a token on its page /account" in words
+
+
+@pytest.mark.slow
+async def test_every_request_carries_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That in GLIMT_TOKEN: the load's requests too, for a service that wants to know who asks."""
+    monkeypatch.setenv("GLIMT_TOKEN", "glimt_abc")
+    for load in (["--clients", "2"], ["--rate", "50"]):
+        fake = FakeService(setup_ms=1, setting=FORMER)
+        async with fake.running() as url:
+            code, _ = await told("--url", url, "--p95-ms", "5000", *load)
+        assert (code, fake.tokens) == (0, {"Bearer glimt_abc"})

@@ -6,7 +6,7 @@ export function watchTray(form, message, bring) {
 
   function take(files) {
     const all = [...files]
-    message.textContent = all.length > most ? `That was ${all.length} pictures. I took the first ${most}.` : ""
+    message.textContent = all.length > most ? `That was ${all.length} ${form.dataset.things ?? "pictures"}. I took the first ${most}.` : ""
     bring(all.slice(0, most))
   }
 

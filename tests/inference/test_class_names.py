@@ -1,8 +1,8 @@
 import pytest
 
+from service.inference.class_names import UNKNOWN, ClassNames
 from service.inference.labels import ClassTable
 from service.models.served import IMAGENET_CLASSES
-from service.quantization.labels import UNKNOWN, ClassNames
 
 IMAGENET = ClassNames(ClassTable.read(IMAGENET_CLASSES))
 

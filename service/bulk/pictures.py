@@ -1,0 +1,75 @@
+"""Single pictures out of the archives of jobs, for who looks at them one by one."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager
+from types import TracebackType
+from typing import TypeVar
+
+from service.bulk.archive import Archive, open_archive
+from service.bulk.directory import ArchiveLimits
+from service.bulk.runner import BulkRunner
+from service.errors import GlimtError
+
+T = TypeVar("T")
+
+OPEN = 2
+"""Archives kept open: one is read page by page, and its directory of 100,000 names would be read for each picture."""
+IDLE_S = 60.0
+
+
+class JobPictures:
+    """`async with JobPictures(runner, limits) as pictures`. It reads one at a time."""
+
+    def __init__(self, runner: BulkRunner, limits: ArchiveLimits) -> None:
+        self._runner = runner
+        self._limits = limits
+        self._open: OrderedDict[int, tuple[Archive, AbstractContextManager[Archive]]] = OrderedDict()
+
+    async def __aenter__(self) -> "JobPictures":
+        self._turn = asyncio.Lock()
+        self._idle: asyncio.TimerHandle | None = None
+        return self
+
+    async def __aexit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        async with self._turn:
+            self._close(0)
+
+    async def use(self, job_id: int, position: int, work: Callable[[bytes], T]) -> T | None:
+        """What `work` makes of the picture's bytes, in a thread; None when the archive is gone or cannot be read.
+
+        Raises what `work` raises.
+        """
+        async with self._opened(job_id) as archive:
+            if archive is None or position >= len(archive.entries) or archive.entries[position].skip is not None:
+                return None
+            return await self._runner.in_thread(lambda: work(archive.read(archive.entries[position])))
+
+    @asynccontextmanager
+    async def _opened(self, job_id: int) -> AsyncIterator[Archive | None]:
+        async with self._turn:
+            if self._idle:
+                self._idle.cancel()
+            try:
+                if job_id not in self._open:
+                    self._close(OPEN - 1)
+                    opening = open_archive(self._runner.archive(job_id), self._limits)
+                    self._open[job_id] = await self._runner.in_thread(opening.__enter__), opening
+                self._open.move_to_end(job_id)
+                archive = self._open[job_id][0]
+            except (OSError, GlimtError):
+                archive = None
+            try:
+                yield archive
+            finally:
+                self._idle = asyncio.get_running_loop().call_later(IDLE_S, self._close, 0)
+
+    def _close(self, most: int) -> None:
+        """All but so many, the one that was used least recently first."""
+        if self._idle:
+            self._idle.cancel()
+        while len(self._open) > most:
+            self._open.popitem(last=False)[1][1].__exit__(None, None, None)

@@ -1,0 +1,183 @@
+"""Archives to answers, as jobs that survive a crash. Jobs take turns; interactive callers go first in the batcher.
+
+Knows no HTTP.
+"""
+
+import asyncio
+import shutil
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+import structlog
+
+from service.bulk.directory import ArchiveLimits
+from service.bulk.run import Progress, Run
+from service.bulk.turns import Turns
+from service.bulk.window import Window
+from service.bulk.work import INTERNAL, RETRY_S, Classifies, Work
+from service.errors import Draining, GlimtError, StoreBusy, StoreFull
+from service.store.jobs import Job, JobStore
+
+T = TypeVar("T")
+
+ACTIVE = 4
+"""Jobs that run at the same time. An open archive takes up to 50 MB of memory."""
+WINDOW = 32
+"""Pictures in flight: a batch that runs, one that waits, and those being read and decoded."""
+WINDOW_BYTES = 64 * 1024 * 1024
+"""Of them, unpacked: one may have 20 MiB. One larger than this goes alone."""
+READERS = 2
+"""Threads that read archives: a picture inflates in a tenth of the time that it takes to be decoded."""
+
+log = structlog.get_logger()
+
+
+class BulkRunner:
+    """`async with BulkRunner(...) as runner`. Entering goes on with what a crash or a shutdown interrupted; leaving
+    stores what is answered and stops, and the next start goes on. `folder` has one folder for each job."""
+
+    def __init__(
+        self,
+        jobs: JobStore,
+        classifier: Classifies,
+        folder: Path,
+        limits: ArchiveLimits,
+        *,
+        places: int = WINDOW,
+        retry_s: float = RETRY_S,
+    ) -> None:
+        self._jobs = jobs
+        self._folder = folder
+        self._threads = ThreadPoolExecutor(READERS, thread_name_prefix="bulk")
+        window = Window(places, WINDOW_BYTES)
+        self._work = Work(jobs, classifier, limits, window, self._threads, retry_s=retry_s)
+        self._turns = Turns(ACTIVE)
+        self._runs: dict[int, Run] = {}
+        self._errands: set[asyncio.Task[None]] = set()
+        self._leaving = False
+
+    async def __aenter__(self) -> "BulkRunner":
+        self._loop = asyncio.get_running_loop()
+        known = await self._jobs.ids()
+        await self.in_thread(lambda: _sweep(self._folder, known))
+        unfinished = await self._jobs.unfinished()
+        if any(job.status == "running" for job in unfinished):
+            with suppress(StoreBusy, StoreFull):  # then they are shown as running while they wait for their turn
+                await self._jobs.requeue()
+        for job in unfinished:
+            self.start(job)
+        return self
+
+    async def __aexit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self.drain()
+        if left := [*(run.task for run in self._runs.values()), *self._errands]:
+            await asyncio.wait(left)
+        self._threads.shutdown(wait=False, cancel_futures=True)  # what is still read is for nobody
+
+    def drain(self) -> None:
+        """Stop at once, what is answered is stored. The next start goes on."""
+        self._leaving = True
+        for run in self._runs.values():
+            run.leave()
+
+    def archive(self, job_id: int) -> Path:
+        """Where the job's archive is while it is kept."""
+        return self._folder / str(job_id) / "archive.zip"
+
+    def start(self, job: Job) -> None:
+        """Run it when its turn comes. Its archive must be in its place."""
+        if self._leaving:
+            return  # the next start finds it
+        run = self._runs[job.id] = Run(job)
+        run.task = asyncio.create_task(self._run(run), name=f"job {job.id}")
+        run.task.add_done_callback(lambda _: self._runs.pop(job.id, None))
+
+    def progress(self, job_id: int) -> Progress | None:
+        """None when the job is not under way."""
+        run = self._runs.get(job_id)
+        return run.progress(self._loop.time()) if run else None
+
+    async def cancel(self, job: Job) -> None:
+        """Stop it, keep what is answered. Nothing happens to one that is over. Raises as the store's writes do.
+
+        Cancelled, it is done nevertheless.
+        """
+        await self._errand(self._cancel(job))
+
+    async def forget(self, job: Job) -> None:
+        """Stop it and remove it with all its answers and its archive. Raises and is cancelled as `cancel`."""
+        await self._errand(self._forget(job))
+
+    async def expire(self, days: int) -> None:
+        """Forget the jobs that have been over for so long. Raises as `forget`."""
+        before = datetime.now(UTC) - timedelta(days=days)
+        while old := await self._jobs.ended_before(before):
+            for job in old:
+                await self.forget(job)
+
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """Blocking work on archives, in this room's threads."""
+        return await self._loop.run_in_executor(self._threads, work)
+
+    async def _errand(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._errands.add(task)
+        task.add_done_callback(self._errands.discard)
+        await asyncio.shield(task)
+
+    async def _cancel(self, job: Job) -> None:
+        await self._stop(job)
+        await self._jobs.end(job.id, "cancelled")
+
+    async def _forget(self, job: Job) -> None:
+        await self._stop(job)
+        await remove(self._jobs, self._folder, job)
+
+    async def _stop(self, job: Job) -> None:
+        if run := self._runs.get(job.id):
+            run.leave()
+            await asyncio.wait([run.task])
+
+    async def _run(self, run: Run) -> None:
+        job = run.job
+        try:
+            async with self._turns.turn(job.owner):
+                await self._work.do(run, self.archive(job.id))
+            log.info("job over", job=job.id)
+        except GlimtError as error:
+            if run.leaving or isinstance(error, Draining):
+                log.info("job interrupted", job=job.id, reason=error.detail)
+                return
+            log.info("job failed", job=job.id, reason=error.detail)
+            await self._fail(run, error.code, error.detail)
+        except Exception:
+            log.exception("job failed", job=job.id)
+            await self._fail(run, "internal", INTERNAL)
+
+    async def _fail(self, run: Run, code: str, detail: str) -> None:
+        end = self._jobs.end
+        try:
+            await self._work.insist(run, lambda: end(run.job.id, "failed", code=code, detail=detail))
+        except Exception:  # then the next start finds it unfinished, and fails it again
+            log.exception("a failed job could not be ended", job=run.job.id)
+
+
+async def remove(jobs: JobStore, folder: Path, job: Job) -> None:
+    """Delete a job that does not run, with its archive; that first, so that a full disk has room to delete rows."""
+    await asyncio.to_thread(shutil.rmtree, folder / str(job.id), ignore_errors=True)
+    await jobs.remove(job.id)
+
+
+def _sweep(folder: Path, known: frozenset[int]) -> None:
+    """Remove what no job owns any more: a crash came between its row and its folder."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for path in folder.iterdir():
+        if path.name.isdecimal() and int(path.name) not in known:
+            shutil.rmtree(path, ignore_errors=True)

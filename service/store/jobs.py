@@ -1,0 +1,342 @@
+"""Bulk jobs and the answers to their pictures. Knows SQL; no archives, no HTTP.
+
+A picture's answer and the job's counts change in one transaction, and a picture has one row: after a crash nothing is
+counted twice and nothing is missing.
+"""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    Row,
+    String,
+    Table,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.store.database import Database
+from service.store.feedback import MAX_ID
+from service.store.schema import UtcDateTime, metadata
+
+JobStatus = Literal["queued", "running", "paused", "done", "failed", "cancelled"]
+ItemStatus = Literal["done", "failed", "skipped"]
+
+OVER: frozenset[JobStatus] = frozenset({"done", "failed", "cancelled"})
+MAX_CHARS = {"name": 1024, "detail": 500, "truth": 255}
+"""Of a picture's texts that others choose: what an archive's names may have, and of a detail what is kept."""
+_CHUNK_ROWS = 500
+"""Rows read or deleted at once: others wait no longer than that takes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One archive to classify. `total` is None until its directory was read; `bytes` is the archive's size."""
+
+    id: int
+    owner: str
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    file_name: str
+    bytes: int
+    status: JobStatus
+    error_code: str | None
+    error_detail: str | None
+    total: int | None
+    done: int
+    failed: int
+    skipped: int
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will happen to it."""
+        return self.status in OVER
+
+    @property
+    def settled(self) -> int:
+        """Pictures that have their answer, or the reason why not."""
+        return self.done + self.failed + self.skipped
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobItem:
+    """What became of one entry. `position` is its place in the archive's directory, from 0; `guesses` are pairs of
+    label and probability, the most probable first; `truth` is the class its folder names, None without folders."""
+
+    position: int
+    name: str
+    unsafe_name: bool = False
+    status: ItemStatus
+    code: str | None = None
+    detail: str | None = None
+    image_sha256: str | None = None
+    label: str | None = None
+    score: float | None = None
+    guesses: list[tuple[str, float]] | None = None
+    truth: str | None = None
+    model_version: str | None = None
+
+
+jobs_table = Table(
+    "jobs",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("owner", String(200), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("started_at", UtcDateTime),
+    Column("ended_at", UtcDateTime),
+    Column("file_name", String(255), nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("status", String(9), nullable=False),
+    Column("error_code", String(50)),
+    Column("error_detail", String(500)),
+    Column("total", Integer),
+    Column("done", Integer, nullable=False),
+    Column("failed", Integer, nullable=False),
+    Column("skipped", Integer, nullable=False),
+    Index("jobs_by_owner", "owner", "id"),
+    Index("jobs_by_end", "ended_at"),
+    sqlite_autoincrement=True,  # a job's folder is named by its id, which must never come again
+)
+items_table = Table(
+    "job_items",
+    metadata,
+    Column("job_id", Integer, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("name", String(MAX_CHARS["name"]), nullable=False),
+    Column("unsafe_name", Boolean, nullable=False),
+    Column("status", String(7), nullable=False),
+    Column("code", String(50)),
+    Column("detail", String(MAX_CHARS["detail"])),
+    Column("image_sha256", String(64)),
+    Column("label", String(200)),
+    Column("score", Double),
+    Column("guesses", JSON(none_as_null=True)),
+    Column("truth", String(MAX_CHARS["truth"])),
+    Column("model_version", String(100)),
+    Index("job_items_by_label", "job_id", "label", "position"),
+    Index("job_items_by_status", "job_id", "status", "position"),
+)
+_J, _I = jobs_table.c, items_table.c
+_IS_OVER = _J.status.in_(OVER)
+_ITEM = [_I[field.name] for field in fields(JobItem)]
+_NAMES = [column.name for column in _ITEM]
+
+
+@dataclass(frozen=True, slots=True)
+class ItemFilter:
+    """Which answers: of one label, of a status, with a score of at most `most`."""
+
+    label: str | None = None
+    status: ItemStatus | None = None
+    most: float | None = None
+
+    def where(self) -> list[Any]:
+        """The conditions."""
+        conditions: list[Any] = []
+        if self.label is not None:
+            conditions.append(_I.label == self.label)
+        if self.status is not None:
+            conditions.append(_I.status == self.status)
+        if self.most is not None:
+            conditions.append(_I.score <= self.most)
+        return conditions
+
+
+class JobStore:
+    """The jobs' tables. Reads and writes raise StoreBusy; writes also StoreFull and Draining."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def add(self, owner: str | None, file_name: str, size: int) -> Job:
+        """A new job, queued."""
+        values = {"owner": owner or "", "file_name": file_name, "bytes": size, "status": "queued"}
+
+        async def job(connection: AsyncConnection) -> Job:
+            counts = {"done": 0, "failed": 0, "skipped": 0}
+            statement = insert(jobs_table).values(created_at=datetime.now(UTC), **values, **counts)
+            return _job((await connection.execute(statement.returning(*_J))).one())
+
+        return await self._db.write(job)
+
+    async def get(self, job_id: int, owner: str | None) -> Job | None:
+        """The job if it is the owner's, else None."""
+        found = await self._jobs(_J.id == job_id, _J.owner == (owner or "")) if job_id <= MAX_ID else ()
+        return found[0] if found else None
+
+    async def list(self, owner: str | None, *, limit: int = 50, before_id: int | None = None) -> tuple[Job, ...]:
+        """The owner's jobs, newest first."""
+        older = () if before_id is None else (_J.id < before_id,)
+        return await self._jobs(_J.owner == (owner or ""), *older, limit=limit)
+
+    async def unfinished(self) -> tuple[Job, ...]:
+        """Everybody's jobs that are not over, the oldest first."""
+        return await self._jobs(~_IS_OVER, limit=None, oldest_first=True)
+
+    async def ids(self) -> frozenset[int]:
+        """Everybody's jobs."""
+        async with self._db.read() as connection:
+            return frozenset((await connection.execute(select(_J.id))).scalars())
+
+    async def count_unfinished(self, owner: str | None) -> int:
+        """How many of the owner's are not over."""
+        statement = select(func.count()).where(_J.owner == (owner or ""), ~_IS_OVER)
+        async with self._db.read() as connection:
+            return int((await connection.execute(statement)).scalar_one())
+
+    async def requeue(self) -> None:
+        """None runs: those that did when the service stopped wait for their turn again."""
+        await self._set(_J.status == "running", status="queued")
+
+    async def begin(self, job_id: int, total: int) -> bool:
+        """It runs; so many entries there are. A job that begins again keeps the time of its first start.
+
+        False when it is over, or removed.
+        """
+        started = func.coalesce(_J.started_at, datetime.now(UTC))
+        return await self._set(_J.id == job_id, ~_IS_OVER, status="running", total=total, started_at=started)
+
+    async def checkpoint(self, job_id: int, items: Sequence[JobItem]) -> None:
+        """Store these answers and count them, but for those that are stored already."""
+
+        async def job(connection: AsyncConnection) -> None:
+            wanted = [item.position for item in items]
+            found = await connection.execute(select(_I.position).where(_I.job_id == job_id, _I.position.in_(wanted)))
+            there = set(found.scalars())
+            new = [item for item in items if item.position not in there]
+            if new:
+                added = Counter(item.status for item in new)
+                await connection.execute(insert(items_table), [_values(job_id, item) for item in new])
+                counts = {name: _J[name] + added[name] for name in ("done", "failed", "skipped")}
+                await connection.execute(update(jobs_table).where(_J.id == job_id).values(**counts))
+
+        await self._db.write(job)
+
+    async def end(self, job_id: int, status: JobStatus, *, code: str | None = None, detail: str | None = None) -> bool:
+        """It is over, and why when it failed. False when it was over before, which stays as it is, or is removed."""
+        values = {"status": status, "error_code": code, "error_detail": _cut(detail)}
+        return await self._set(_J.id == job_id, ~_IS_OVER, ended_at=datetime.now(UTC), **values)
+
+    async def settled(self, job_id: int) -> frozenset[int]:
+        """The positions that have their row."""
+        statement = select(_I.position).where(_I.job_id == job_id)
+        async with self._db.read() as connection:
+            return frozenset((await connection.execute(statement)).scalars())
+
+    async def item(self, job_id: int, position: int) -> JobItem | None:
+        """One answer."""
+        found = await self._items(job_id, ItemFilter(), after=position - 1, limit=1)
+        return found[0] if found and found[0].position == position else None
+
+    async def items(self, job_id: int, chosen: ItemFilter, *, after: int = -1, limit: int = 60) -> tuple[JobItem, ...]:
+        """Answers in the archive's order, those behind the position `after`."""
+        return await self._items(job_id, chosen, after=after, limit=limit)
+
+    async def all_items(self, job_id: int) -> AsyncIterator[JobItem]:
+        """Every answer in the archive's order, read in bounded chunks."""
+        last = -1
+        while rows := await self._items(job_id, ItemFilter(), after=last, limit=_CHUNK_ROWS):
+            for row in rows:
+                yield row
+            last = rows[-1].position
+
+    async def labels(self, job_id: int) -> dict[str, int]:
+        """How often each label was the first, the most frequent first."""
+        statement = (
+            select(_I.label, func.count())
+            .where(_I.job_id == job_id, _I.label.is_not(None))
+            .group_by(_I.label)
+            .order_by(func.count().desc(), _I.label)
+        )
+        async with self._db.read() as connection:
+            return {row[0]: row[1] for row in await connection.execute(statement)}
+
+    async def confusion(self, job_id: int) -> dict[tuple[str, str], int]:
+        """(true label, first label) -> pictures, of those whose folder names a class."""
+        statement = (
+            select(_I.truth, _I.label, func.count())
+            .where(_I.job_id == job_id, _I.truth.is_not(None), _I.label.is_not(None))
+            .group_by(_I.truth, _I.label)
+        )
+        async with self._db.read() as connection:
+            return {(row[0], row[1]): row[2] for row in await connection.execute(statement)}
+
+    async def in_first(self, job_id: int, places: int) -> int:
+        """How many pictures have the class their folder names among their first guesses."""
+        among = or_(*(_I.guesses[(place, 0)].as_string() == _I.truth for place in range(places)))
+        statement = select(func.count()).where(_I.job_id == job_id, _I.truth.is_not(None), among)
+        async with self._db.read() as connection:
+            return int((await connection.execute(statement)).scalar_one())
+
+    async def ended_before(self, when: datetime) -> tuple[Job, ...]:
+        """Jobs to be tidied away."""
+        return await self._jobs(_J.ended_at < when, oldest_first=True)
+
+    async def remove(self, job_id: int) -> None:
+        """Forget the job and its answers, these first and in pieces: who is interrupted can begin again."""
+        chunk = select(_I.position).where(_I.job_id == job_id).limit(_CHUNK_ROWS)
+
+        async def some(connection: AsyncConnection) -> int:
+            statement = delete(items_table).where(_I.job_id == job_id, _I.position.in_(chunk))
+            return (await connection.execute(statement)).rowcount
+
+        while await self._db.write(some):
+            pass
+
+        async def job(connection: AsyncConnection) -> None:
+            await connection.execute(delete(jobs_table).where(_J.id == job_id))
+
+        await self._db.write(job)
+
+    async def _set(self, *where: Any, **values: Any) -> bool:
+        async def job(connection: AsyncConnection) -> bool:
+            return (await connection.execute(update(jobs_table).where(*where).values(**values))).rowcount > 0
+
+        return await self._db.write(job)
+
+    async def _jobs(self, *where: Any, limit: int | None = _CHUNK_ROWS, oldest_first: bool = False) -> tuple[Job, ...]:
+        order = _J.id if oldest_first else _J.id.desc()
+        async with self._db.read() as connection:
+            rows = await connection.execute(select(jobs_table).where(*where).order_by(order).limit(limit))
+            return tuple(map(_job, rows))
+
+    async def _items(self, job_id: int, chosen: ItemFilter, *, after: int, limit: int) -> tuple[JobItem, ...]:
+        where = (_I.job_id == job_id, _I.position > after, *chosen.where())
+        async with self._db.read() as connection:
+            rows = await connection.execute(select(*_ITEM).where(*where).order_by(_I.position).limit(limit))
+            return tuple(map(_item, rows))
+
+
+def _job(row: Row[Any]) -> Job:
+    return Job(**row._mapping)
+
+
+def _item(row: Row[Any]) -> JobItem:
+    item = JobItem(**row._mapping)
+    return replace(item, guesses=[(label, score) for label, score in item.guesses]) if item.guesses else item
+
+
+def _values(job_id: int, item: JobItem) -> dict[str, Any]:
+    return {name: getattr(item, name) for name in _NAMES} | {"job_id": job_id, "detail": _cut(item.detail)}
+
+
+def _cut(detail: str | None) -> str | None:
+    return detail and detail[: MAX_CHARS["detail"]]

@@ -1,0 +1,231 @@
+"""Bulk jobs in a real Chromium: bring an archive, watch it, take the answers away, correct one.
+
+Whatever a test does, it fails when a page breaks its Content-Security-Policy, throws, or opens a dialog.
+"""
+
+import asyncio
+import csv
+import io
+import re
+import shutil
+import zipfile
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, BrowserContext, FilePayload, Page, async_playwright, expect
+
+from service.app import Glimt
+from tests.fakes import GatedEngine
+from tests.world import PASSWORD, make_app, png, signed_in, under_uvicorn
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+EVIL = "<img src=x onerror=alert(1)>.png"
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: install the package `chromium`"),
+]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The service with its gated engine, and a browser. What goes wrong unseen is collected in `faults`."""
+
+    app: Glimt
+    engine: GatedEngine
+    address: str
+    browser: Browser
+    faults: list[str]
+
+    async def page(self, *, scripts: bool = True) -> Page:
+        """A page of a browser of its own, in which nobody is signed in."""
+        context: BrowserContext = await self.browser.new_context(
+            base_url=self.address, java_script_enabled=scripts, reduced_motion="reduce"
+        )
+        page = await context.new_page()
+        page.on("console", lambda said: self.faults.append(said.text) if "Security Policy" in said.text else None)
+        page.on("pageerror", lambda error: self.faults.append(str(error)))
+        page.on("dialog", lambda dialog: self.faults.append(f"dialog: {dialog.message}"))
+        return page
+
+    async def person(self, name: str) -> Page:
+        """The same for somebody who has an account, made now, and has signed in."""
+        await signed_in(self.app, name)
+        page = await self.page()
+        await page.goto("/sign-in?next=/jobs")
+        await page.get_by_label("E-mail").fill(f"{name}@example.org")
+        await page.get_by_label("Password").fill(PASSWORD)
+        await page.get_by_role("button", name="Sign in").click()
+        await expect(page.get_by_role("heading", name="Show me thousands")).to_be_visible()
+        await page.wait_for_load_state()  # before its scripts nothing listens
+        return page
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    engine = GatedEngine()
+    app = make_app(tmp_path, engine)
+    faults: list[str] = []
+    async with under_uvicorn(app) as port, async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        try:
+            yield Bench(app, engine, f"http://localhost:{port}", browser, faults)
+        finally:
+            engine.gate.set()
+            await browser.close()
+    assert faults == []
+
+
+def archive(name: str, files: Mapping[str, bytes]) -> FilePayload:
+    """A zip to be chosen."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as made:
+        for member, data in files.items():
+            made.writestr(member, data)
+    return {"name": name, "mimeType": "application/zip", "buffer": file.getvalue()}
+
+
+PICTURES = {
+    "class_1/one.png": png(10),
+    "class_9/two.png": png(200),
+    f"class_9/{EVIL}": png(250),
+    "class_9/torn.png": png(30)[:50],
+    "readme.txt": b"no picture",
+}
+
+
+async def bring(page: Page, zip_file: FilePayload, state: str) -> None:
+    """Choose an archive and wait until its row is in this state."""
+    await page.locator("#zip").set_input_files(zip_file)
+    row = page.locator(".job", has_text=zip_file["name"])
+    await expect(row).to_have_attribute("data-state", state)
+
+
+async def test_upload_watch_cancel_download_correct(bench: Bench) -> None:
+    """One archive runs to its end before one's eyes, another is cancelled; the first one's CSV holds every entry, and
+    a wrong answer is corrected. Somebody else sees none of it."""
+    ada = await bench.person("ada")
+    await bring(ada, archive("first.zip", PICTURES), "done")
+    first = ada.locator(".job", has_text="first.zip")
+    await expect(first.locator(".job-said")).to_have_text(re.compile(r"Done\s+· 5 entries\s+· 1 failed\s+· 1 skipped"))
+
+    bench.engine.gate.clear()
+    await bring(ada, archive("second.zip", PICTURES | {"new.png": png(99)}), "running")
+    second = ada.locator(".job", has_text="second.zip")
+    await second.get_by_role("button", name="Cancel second.zip").click()
+    await expect(second).to_have_attribute("data-state", "cancelled")
+    bench.engine.gate.set()
+
+    async with ada.expect_download() as waiting:
+        await first.get_by_role("link", name="Download first.zip as CSV").click()
+    download = await waiting.value
+    assert download.suggested_filename == "first.csv"
+    rows = list(csv.DictReader(io.StringIO(await asyncio.to_thread(Path(await download.path()).read_text))))
+    assert [(row["name"], row["status"]) for row in rows][2:] == [
+        (f"class_9/{EVIL}", "done"),
+        ("class_9/torn.png", "failed"),
+        ("readme.txt", "skipped"),
+    ]
+
+    await first.get_by_role("link", name="first.zip", exact=True).click()
+    await expect(ada.get_by_role("heading", name="How often I was right")).to_be_visible()
+    tile = ada.locator(".tile", has=ada.get_by_alt_text("class_1/one.png"))
+    await expect(tile.locator("img")).to_have_js_property("naturalWidth", 12)
+    await tile.locator("a").click()
+    dialog = ada.get_by_role("dialog")
+    await dialog.locator("summary", has_text="Wrong").click()
+    await dialog.get_by_role("combobox").fill("class 1")
+    await dialog.get_by_role("button", name="Send").click()
+    await expect(dialog.locator(".thanks")).to_contain_text("class 1")
+    assert bench.app.house.pictures.path(sha256(PICTURES["class_1/one.png"]).hexdigest()).exists()
+    await dialog.get_by_role("button", name="Close").click()
+    await expect(tile.locator(".corrected")).to_be_visible()
+
+    bo = await bench.person("bo")
+    await expect(bo.get_by_text("Nothing to work through yet")).to_be_visible()
+    answer = await bo.goto(ada.url)
+    assert answer is not None
+    assert answer.status == 404
+
+
+async def test_the_sheet_is_filtered_and_turned_in_place(bench: Bench) -> None:
+    """Sixty to a page; by label, by confidence, errors only; the address says what is shown, so a link can be sent."""
+    page = await bench.page()
+    await page.goto("/jobs")
+    files = {f"{n:03}.png": png(3 * n) for n in range(64)} | {"torn.png": png(1)[:40]}
+    await bring(page, archive("many.zip", files), "done")
+    await page.get_by_role("link", name="many.zip", exact=True).click()
+    await expect(page.locator(".tile")).to_have_count(60)
+    await page.get_by_role("link", name="Next").click()
+    await expect(page.locator(".tile")).to_have_count(5)
+    await page.get_by_role("link", name="First").click()
+    await expect(page.locator(".tile")).to_have_count(60)
+    await page.get_by_label("Show").select_option("Errors only")
+    await page.get_by_role("button", name="Show").click()
+    await expect(page.locator(".tile")).to_have_count(1)
+    await expect(page.locator(".tile")).to_contain_text("image corrupt")
+    await page.get_by_label("Show").select_option("Everything")
+    await page.get_by_label("Sure at most, %").fill("0")
+    await page.get_by_role("button", name="Show").click()
+    await expect(page.get_by_text("Nothing here is so.")).to_be_visible()
+
+
+async def test_its_own_page_follows_a_job(bench: Bench) -> None:
+    """A running job's page has its progress, and the whole of it once it is over, without a hand."""
+    bench.engine.gate.clear()
+    page = await bench.page()
+    await page.goto("/jobs")
+    await bring(page, archive("slow.zip", PICTURES), "running")
+    await page.get_by_role("link", name="slow.zip", exact=True).click()
+    await expect(page.locator(".job progress")).to_be_visible()
+    await expect(page.get_by_role("heading", name="How often I was right")).to_have_count(0)
+    bench.engine.gate.set()
+    await expect(page.get_by_role("heading", name="How often I was right")).to_be_visible()
+    await expect(page.locator(".job")).to_have_attribute("data-state", "done")
+
+
+async def test_what_is_no_zip_is_refused_at_once(bench: Bench) -> None:
+    """A picture is not sent; something that only is called a zip becomes a job that says what is wrong."""
+    page = await bench.page()
+    await page.goto("/jobs")
+    await page.locator("#zip").set_input_files({"name": "cat.png", "mimeType": "image/png", "buffer": png(1)})
+    await expect(page.locator("#zips-message")).to_contain_text("cat.png is no zip")
+    await bring(page, {"name": "fake.zip", "mimeType": "application/zip", "buffer": b"not a zip"}, "failed")
+    await expect(page.locator(".job")).to_contain_text("The archive cannot be used")
+
+
+async def test_without_javascript(bench: Bench) -> None:
+    """Send, look, correct, remove: plain forms and links."""
+    page = await bench.page(scripts=False)
+    await page.goto("/jobs")
+    await page.locator("#zip").set_input_files(archive("plain.zip", PICTURES))
+    await page.get_by_role("button", name="Send").click()
+    await expect(page.locator(".job")).to_have_attribute("data-state", "done", timeout=20_000)  # it reloads itself
+    await page.get_by_role("link", name="plain.zip", exact=True).click()
+    await page.locator(".tile a").first.click()
+    await page.locator("summary", has_text="Wrong").click()
+    await page.get_by_label("What is it?").fill("class 1")
+    await page.get_by_role("button", name="Send").click()
+    await expect(page.locator(".thanks")).to_contain_text("class 1")
+    await page.goto("/jobs")
+    await page.locator("summary", has_text="Remove").click()
+    await page.get_by_role("button", name="Remove for good").click()
+    await expect(page.get_by_text("Nothing to work through yet")).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [360, 768, 1440])
+async def test_no_sideways_scrolling(bench: Bench, width: int) -> None:
+    """Long names are cut, and a wide matrix scrolls within its plate."""
+    page = await bench.page()
+    await page.set_viewport_size({"width": width, "height": 800})
+    await page.goto("/jobs")
+    files = {f"class_{n % 10}/{'a' * 100}{n}.png": png(20 * n) for n in range(12)}
+    await bring(page, archive("a" * 200 + ".zip", files), "done")
+    assert await page.evaluate("document.documentElement.scrollWidth") <= width
+    await page.locator(".job-name a").click()
+    await expect(page.locator(".matrix")).to_be_attached()
+    assert await page.evaluate("document.documentElement.scrollWidth") <= width

@@ -1,0 +1,396 @@
+"""Bulk jobs over HTTP: an archive comes in, its job is seen, cancelled and removed, its answers come out."""
+
+import asyncio
+import io
+import zipfile
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from PIL import Image
+
+from service.app import Glimt
+from tests.fakes import GatedEngine
+from tests.world import in_process, make_app, png, signed_in, under_uvicorn, until
+
+ZIP = {"content-type": "application/zip"}
+FRAGMENT = {"hx-request": "true"}
+FILES = {
+    "class_1/one.png": png(10),
+    "class_9/two.png": png(200, 300),
+    "class_9/three.png": png(250),
+    "holidays/four.png": png(240),
+    "class_9/torn.png": png(30)[:50],
+    "readme.txt": b"no picture",
+}
+
+
+def zipped(files: Mapping[str, bytes] = FILES) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return file.getvalue()
+
+
+@dataclass(frozen=True)
+class World:
+    """The app on a gated engine, its folder, ada and bo, and a client without credentials."""
+
+    app: Glimt
+    engine: GatedEngine
+    folder: Path
+    client: httpx2.AsyncClient
+    ada: dict[str, str] = field(default_factory=dict)
+    bo: dict[str, str] = field(default_factory=dict)
+
+    async def send(self, content: bytes = b"", who: Mapping[str, str] | None = None, query: str = "") -> dict[str, Any]:
+        """POST /api/jobs."""
+        answer = await self.client.post(
+            f"/api/jobs{query}", content=content or zipped(), headers={**ZIP, **(who or {})}
+        )
+        assert answer.status_code == 202, answer.text
+        return dict(answer.json())
+
+    async def get(self, path: str, who: Mapping[str, str] | None = None) -> Any:
+        """A document."""
+        answer = await self.client.get(path, headers=dict(who or {}))
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def over(self, job_id: int, who: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """The job once nothing more happens to it."""
+        async with asyncio.timeout(20):
+            while (job := await self.get(f"/api/jobs/{job_id}", who))["ended_at"] is None:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        return dict(job)
+
+    async def done(self, who: Mapping[str, str] | None = None) -> int:
+        """The number of a job that is done."""
+        job = await self.over((await self.send(who=who))["id"], who)
+        assert job["status"] == "done"
+        return int(job["id"])
+
+    def left(self) -> list[str]:
+        """Files of jobs on the disk."""
+        return sorted(path.name for path in (self.folder / "jobs").rglob("*") if path.is_file())
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    engine = GatedEngine()
+    app = make_app(tmp_path, engine, max_zip_bytes=1_000_000, max_jobs=2)
+    async with in_process(app) as client:
+        yield World(app, engine, tmp_path, client, await signed_in(app, "ada"), await signed_in(app, "bo"))
+        engine.gate.set()
+
+
+# Bringing one
+
+
+async def test_an_archive_becomes_a_job(world: World) -> None:
+    """202 with where it is; in the end every entry has its answer or its reason."""
+    answer = await world.client.post("/api/jobs?name=beach.zip", content=zipped(), headers=ZIP)
+    assert answer.status_code == 202
+    job = answer.json()
+    assert answer.headers["location"] == f"/api/jobs/{job['id']}"
+    assert (job["status"], job["file_name"], job["bytes"], job["total"]) == ("queued", "beach.zip", len(zipped()), None)
+    job = await world.over(job["id"])
+    assert [job[name] for name in ("status", "total", "done", "failed", "skipped")] == ["done", 6, 4, 1, 1]
+    assert job["rate_per_s"] is job["eta_s"] is job["paused"] is job["error"] is None
+
+
+async def test_a_form_brings_one_too(world: World) -> None:
+    """Its part's file name is shown; text fields beside it do no harm."""
+    form = {"file": ("../../form.zip", zipped(), "application/zip")}
+    answer = await world.client.post("/api/jobs", files=form, data={"note": "x" * 100})
+    assert answer.status_code == 202
+    assert answer.json()["file_name"] == "form.zip"
+    assert (await world.over(answer.json()["id"]))["done"] == 4
+
+
+async def test_two_files_are_one_too_many(world: World) -> None:
+    """Refused, and nothing is left."""
+    form = [("file", ("a.zip", zipped())), ("file", ("b.zip", zipped()))]
+    answer = await world.client.post("/api/jobs", files=form)
+    assert answer.status_code == 400
+    assert "more than one file" in answer.json()["detail"]
+    assert world.left() == []
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+@pytest.mark.parametrize("multipart", [True, False])
+async def test_over_the_limit(world: World, chunked: bool, multipart: bool) -> None:
+    """413 with the limit and the way out, however it is sent; nothing is left of it."""
+    data, headers = bytes(3_000_000), dict(ZIP)
+    if multipart:
+        head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.zip"\r\n\r\n'
+        data, headers = head + data + b"\r\n--b--\r\n", {"content-type": "multipart/form-data; boundary=b"}
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for start in range(0, len(data), 65_536):
+            yield data[start : start + 65_536]
+
+    answer = await world.client.post("/api/jobs", content=chunks() if chunked else data, headers=headers)
+    assert answer.status_code == 413
+    assert "GLIMT_MAX_ZIP_BYTES" in answer.json()["detail"]
+    assert world.left() == []
+    assert await world.get("/api/jobs") == []
+
+
+async def test_what_is_no_archive_fails_as_a_job(world: World) -> None:
+    """It came whole; what is wrong with it is the job's error."""
+    job = await world.over((await world.send(b"nonsense"))["id"])
+    assert (job["status"], job["error"]["code"]) == ("failed", "archive_invalid")
+    assert "no zip" in job["error"]["detail"]
+
+
+async def test_nothing_is_no_archive(world: World) -> None:
+    """An empty body, and a form without a file as a browser sends it."""
+    for options in ({"content": b""}, {"files": {"file": ("", b"")}}):
+        answer = await world.client.post("/api/jobs", **options)
+        assert answer.status_code == 400
+        assert "no archive" in answer.json()["detail"]
+
+
+async def test_too_many_jobs(world: World) -> None:
+    """429 with the number and when to come again; another person's do not count."""
+    world.engine.gate.clear()
+    for _ in range(2):
+        await world.send(who=world.ada)
+    answer = await world.client.post("/api/jobs", content=zipped(), headers=ZIP | world.ada)
+    assert answer.status_code == 429
+    assert int(answer.headers["retry-after"]) > 0
+    assert "2 of your jobs are not over yet" in answer.json()["detail"]
+    await world.send(who=world.bo)
+
+
+async def test_none_while_the_service_shuts_down(world: World) -> None:
+    """503 before a byte is read."""
+    world.app.house.classifier.drain()
+    answer = await world.client.post("/api/jobs", content=zipped(), headers=ZIP)
+    assert (answer.status_code, answer.json()["code"]) == (503, "draining")
+
+
+@pytest.mark.slow
+async def test_a_client_that_leaves_half_way(tmp_path: Path) -> None:
+    """Over a real connection: nothing is left of what it sent."""
+    app = make_app(tmp_path)
+    async with under_uvicorn(app) as port:
+        _reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(
+            b"POST /api/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000000\r\n\r\n" + bytes(2_000_000)
+        )
+        unfinished = tmp_path / "jobs/unfinished"
+        await until(lambda: any(path.stat().st_size for path in unfinished.iterdir()))
+        writer.close()
+        await until(lambda: not list(unfinished.iterdir()))
+        assert await app.house.own_jobs.store.list(None) == ()
+
+
+# Seeing, cancelling, removing
+
+
+async def test_a_running_job_is_cancelled_and_what_is_over_removed(world: World) -> None:
+    """The first DELETE answers with the cancelled job, whose answers stay; the second removes it all."""
+    world.engine.gate.clear()
+    job = await world.send()
+    answer = await world.client.delete(f"/api/jobs/{job['id']}")
+    assert (answer.status_code, answer.json()["status"]) == (200, "cancelled")
+    assert world.left() == ["archive.zip"]
+    answer = await world.client.delete(f"/api/jobs/{job['id']}")
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert world.left() == []
+    assert (await world.client.get(f"/api/jobs/{job['id']}")).status_code == 404
+
+
+async def test_the_list_is_newest_first_and_turns(world: World) -> None:
+    """By the id of the last one seen."""
+    ids = [await world.done() for _ in range(3)]
+    assert [job["id"] for job in await world.get("/api/jobs")] == ids[::-1]
+    assert [job["id"] for job in await world.get("/api/jobs?limit=1")] == ids[2:]
+    assert [job["id"] for job in await world.get(f"/api/jobs?before={ids[1]}")] == ids[:1]
+
+
+async def test_anothers_job_is_not_there(world: World) -> None:
+    """404 at every address, for another account and for anybody; and it is still there afterwards."""
+    job = await world.done(world.ada)
+    api = [("GET", f"/api/jobs/{job}{rest}") for rest in ("", "/results", "/report", "/items", "/items/0/thumbnail")]
+    pages = [("GET", f"/jobs/{job}"), ("GET", f"/jobs/{job}/items/0"), ("GET", f"/jobs/{job}/live")]
+    changes = [("DELETE", f"/api/jobs/{job}"), ("POST", f"/jobs/{job}/cancel"), ("POST", f"/jobs/{job}/remove")]
+    for method, path in (*api, *pages, *changes):
+        for who in (world.bo, {}):
+            assert (await world.client.request(method, path, headers=who)).status_code == 404, (method, path)
+    assert await world.get("/api/jobs", world.bo) == []
+    assert (await world.get(f"/api/jobs/{job}", world.ada))["done"] == 4
+
+
+async def test_what_nobody_brought_belongs_to_nobody_signed_in(world: World) -> None:
+    """In open mode, jobs without an account are those of all who have none."""
+    job = await world.done()
+    assert (await world.client.get(f"/api/jobs/{job}")).status_code == 200
+    assert (await world.client.get(f"/api/jobs/{job}", headers=world.ada)).status_code == 404
+
+
+# What came of it
+
+
+@pytest.mark.parametrize(
+    ("query", "accept", "media"),
+    [
+        ("", "*/*", "application/json"),
+        ("", "text/csv", "text/csv; charset=utf-8"),
+        ("?format=ndjson", "*/*", "application/x-ndjson"),
+        ("?format=pairs", "text/csv", "application/json"),
+    ],
+)
+async def test_results(world: World, query: str, accept: str, media: str) -> None:
+    """All of them, to be saved under the archive's name."""
+    job = await world.done()
+    answer = await world.client.get(f"/api/jobs/{job}/results{query}", headers={"accept": accept})
+    assert (answer.status_code, answer.headers["content-type"]) == (200, media)
+    assert answer.headers["x-complete"] == "true"
+    assert answer.headers["content-disposition"].startswith('attachment; filename="archive.')
+    assert "one.png" in answer.text
+
+
+async def test_results_so_far(world: World) -> None:
+    """What there is, and the header and the file's name say that it is not all."""
+    world.engine.gate.clear()
+    job = await world.send()
+    answer = await world.client.get(f"/api/jobs/{job['id']}/results")
+    assert (answer.status_code, answer.headers["x-complete"]) == (200, "false")
+    assert "archive-so-far.json" in answer.headers["content-disposition"]
+    assert answer.json() == []
+
+
+async def test_the_report(world: World) -> None:
+    """Folders that name classes are the truth; one that names none is counted apart, and so is what failed."""
+    job = await world.done()
+    results = {item["name"]: item for item in await world.get(f"/api/jobs/{job}/results")}
+    judged = [item for item in results.values() if item["status"] == "done" and item["truth"].startswith("class_")]
+    report = await world.get(f"/api/jobs/{job}/report")
+    found = report["accuracy"]
+    assert (report["done"], report["failed"], report["skipped"]) == (4, 1, 1)
+    assert sum(label["count"] for label in report["labels"]) == 4
+    assert (found["pictures"], found["unknown"]) == (3, 1)
+    assert found["top_1"] == round(sum(item["label"] == item["truth"] for item in judged) / 3, 6)
+    among = [item["truth"] in [label for label, _ in item["guesses"][:5]] for item in judged]
+    assert found["top_5"] == round(sum(among) / 3, 6)
+    assert {(cell["truth"], cell["label"]) for cell in found["confusion"]} == {
+        (item["truth"], item["label"]) for item in judged
+    }
+    assert {it["label"]: it["support"] for it in found["classes"]}["class_9"] == 2
+
+
+async def test_a_report_without_folders(world: World) -> None:
+    """There is no accuracy to speak of."""
+    job = await world.send(zipped({"a.png": png(1)}))
+    await world.over(job["id"])
+    assert (await world.get(f"/api/jobs/{job['id']}/report"))["accuracy"] is None
+
+
+async def test_items_are_filtered_and_turned(world: World) -> None:
+    """By status, label and score, a page at a time, in the archive's order."""
+    job = await world.done()
+    path = f"/api/jobs/{job}/items"
+    everything = await world.get(path)
+    assert [item["position"] for item in everything] == list(range(6))
+    assert await world.get(f"{path}?after=1&limit=2") == everything[2:4]
+    assert [item["name"] for item in await world.get(f"{path}?status=failed")] == ["class_9/torn.png"]
+    best = everything[0]
+    assert best in await world.get(f"{path}?label={best['label']}&most={best['score'] + 0.001}")
+    assert await world.get(f"{path}?most=0") == []
+
+
+async def test_a_thumbnail(world: World) -> None:
+    """Small, private, not sent twice; none for what failed or was skipped."""
+    job = await world.done()
+    answer = await world.client.get(f"/api/jobs/{job}/items/1/thumbnail")
+    assert Image.open(io.BytesIO(answer.content)).size == (128, 128)
+    assert answer.headers["cache-control"] == "private, no-cache"
+    assert answer.headers["etag"] == f'"{sha256(FILES["class_9/two.png"]).hexdigest()}"'
+    again = await world.client.get(
+        f"/api/jobs/{job}/items/1/thumbnail", headers={"if-none-match": answer.headers["etag"]}
+    )
+    assert (again.status_code, again.content) == (304, b"")
+    for position in (4, 5, 6, 10**17):
+        assert (await world.client.get(f"/api/jobs/{job}/items/{position}/thumbnail")).status_code == 404
+
+
+async def test_a_thumbnail_whose_archive_is_gone(world: World) -> None:
+    """404 in words."""
+    job = await world.done()
+    world.app.house.bulk.archive(job).unlink()
+    answer = await world.client.get(f"/api/jobs/{job}/items/1/thumbnail")
+    assert answer.status_code == 404
+    assert "not kept any more" in answer.json()["detail"]
+
+
+# The pages
+
+
+async def test_the_pages(world: World) -> None:
+    """The list, a job with its report and sheet, one picture: whole pages, and fragments for htmx."""
+    job = await world.done()
+    assert "archive.zip" in (await world.client.get("/jobs")).text
+    page = (await world.client.get(f"/jobs/{job}")).text
+    assert "How often I was right" in page
+    assert page.count('<li class="tile"') == 6
+    sheet = (await world.client.get(f"/jobs/{job}?label=&most=&status=skipped", headers=FRAGMENT)).text
+    assert "<html" not in sheet
+    assert sheet.count('<li class="tile"') == 1
+    assert "What is it?" in (await world.client.get(f"/jobs/{job}/items/0")).text
+    assert "<html" not in (await world.client.get(f"/jobs/{job}/items/0", headers=FRAGMENT)).text
+
+
+async def test_a_row_asks_until_its_job_is_over(world: World) -> None:
+    """Then it asks no more; on the job's own page it has the page load anew."""
+    world.engine.gate.clear()
+    job = (await world.send())["id"]
+    assert "hx-trigger" in (await world.client.get(f"/jobs/{job}/live")).text
+    world.engine.gate.set()
+    await world.over(job)
+    row = await world.client.get(f"/jobs/{job}/live?page=own")
+    assert "hx-trigger" not in row.text
+    assert row.headers["hx-refresh"] == "true"
+
+
+async def test_a_refused_form_is_the_page_with_the_reason(world: World) -> None:
+    """Without JavaScript the page comes again, with the status; with it, the reason alone."""
+    form = {"file": ("big.zip", bytes(1_500_000))}
+    whole = await world.client.post("/jobs", files=form)
+    assert whole.status_code == 413
+    assert "<html" in whole.text
+    assert "GLIMT_MAX_ZIP_BYTES" in whole.text
+    fragment = await world.client.post("/jobs", files=form, headers=FRAGMENT)
+    assert fragment.status_code == 413
+    assert "<html" not in fragment.text
+
+
+@pytest.mark.parametrize(("keep_images", "kept"), [("feedback", True), ("none", False)])
+async def test_a_correction_keeps_the_picture(tmp_path: Path, keep_images: str, kept: bool) -> None:
+    """Out of the archive, where pictures are kept at all; the form says which by its hash, and it must be that one."""
+    engine = GatedEngine()
+    app = make_app(tmp_path, engine, keep_images=keep_images)
+    async with in_process(app) as client:
+        world = World(app, engine, tmp_path, client, await signed_in(app, "ada"), await signed_in(app, "bo"))
+        job = await world.done(world.ada)
+        item = (await world.get(f"/api/jobs/{job}/items?limit=1", world.ada))[0]
+        said = {"predicted_class": item["label"], "score": str(item["score"]), "image_file_name": item["name"]}
+        said |= {"verdict": "wrong", "correct_label": "class 1", "job": str(job), "position": "0"}
+        said |= {"image_sha256": item["image_sha256"]}
+        answer = await client.post("/cards/feedback", data=said, headers=world.ada)
+        assert answer.status_code == 200
+        (row,) = await world.get("/feedback", world.ada)
+        assert (row["correct_label"], row["image_kept"]) == ("class_1", kept)
+        assert app.house.pictures.path(item["image_sha256"]).exists() == kept
+        other = await client.post("/cards/feedback", data=said | {"position": "1"}, headers=world.ada)
+        assert other.status_code == (422 if kept else 200)
+        assert (await client.post("/cards/feedback", data=said, headers=world.bo)).status_code == 200
+        (row,) = await world.get("/feedback", world.bo)
+        assert not row["image_kept"]

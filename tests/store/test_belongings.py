@@ -1,0 +1,243 @@
+"""What an account owns: taken out whole, deleted whole, and the pictures that go with the rows about them."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import orjson
+import pytest
+
+from service.errors import Conflict
+from service.settings import KeepImages
+from service.store import belongings, history
+from service.store.belongings import Belongings
+from service.store.database import Database
+from service.store.feedback import FeedbackDraft, FeedbackRow, FeedbackStore
+from service.store.history import HistoryDraft, HistoryRow, HistoryStore
+from service.store.jobs import Job, JobStore
+from service.store.pictures import PictureStore
+from service.store.tokens import TokenStore
+from service.store.users import Role, User, UserStore
+
+
+@dataclass(frozen=True)
+class World:
+    """All stores, and two people."""
+
+    users: UserStore
+    tokens: TokenStore
+    feedback: FeedbackStore
+    history: HistoryStore
+    pictures: PictureStore
+    jobs: JobStore
+    belongings: Belongings
+    ada: User
+    bo: User
+
+    async def answered(self, user: User, data: bytes, age: timedelta = timedelta(0)) -> HistoryRow:
+        """A row of the account's history about a kept picture."""
+        self.history.record(
+            HistoryDraft(
+                user_id=user.id,
+                created_at=datetime.now(UTC) - age,
+                image_sha256=await self.pictures.keep(data),
+                image_file_name="a.png",
+                label="cat",
+                score=0.5,
+                model_name="toy",
+                model_version="1",
+            )
+        )
+        return (await self.history.list(user.id, limit=1))[0]
+
+    async def said(self, user: User | None, data: bytes) -> FeedbackRow:
+        """A row of feedback about a kept picture; None is anybody."""
+        sha256 = await self.pictures.keep(data)
+        draft = FeedbackDraft(
+            predicted_class="cat", score=0.5, image_file_name="a.png", image_sha256=sha256, image_kept=True
+        )
+        owner = user.owner if user else None
+        return (await self.feedback.add(draft, owner=owner, idempotency_key=f"secret {sha256}"))[0]
+
+    async def kept(self, *pictures: str | None) -> list[bool]:
+        """Which of these are there still."""
+        return [await self.pictures.has(picture or "") for picture in pictures]
+
+
+@asynccontextmanager
+async def a_world(folder: Path, keep_images: KeepImages = "feedback") -> AsyncIterator[World]:
+    async with Database(folder / "glimt.db") as db, PictureStore(folder / "pictures") as pictures:
+        users, tokens, feedback, jobs = UserStore(db), TokenStore(db), FeedbackStore(db), JobStore(db)
+
+        async def forget(job: Job) -> None:
+            await jobs.remove(job.id)
+
+        async def person(name: str, role: Role) -> User:
+            return await users.add(email=f"{name}@example.org", name=name, password_hash="$argon2id$", role=role)
+
+        async with HistoryStore(db) as history:
+            owned = Belongings(users, tokens, feedback, history, pictures, keep_images, jobs, forget)
+            people = await person("ada", "user"), await person("bo", "admin")
+            yield World(users, tokens, feedback, history, pictures, jobs, owned, *people)
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with a_world(tmp_path) as world:
+        yield world
+
+
+@pytest.fixture
+async def keeping_all(tmp_path: Path) -> AsyncIterator[World]:
+    async with a_world(tmp_path, "all") as world:
+        yield world
+
+
+async def test_an_account_goes_with_all_of_it_and_nothing_of_others(world: World) -> None:
+    """Feedback, tokens, history, the row itself, and the pictures only it mentions."""
+    await world.tokens.add(world.ada, "token", "nightly", "d" * 64, None)
+    alone, shared = await world.said(world.ada, b"one"), await world.said(world.ada, b"two")
+    theirs = await world.said(world.bo, b"two")
+    await world.answered(world.ada, b"one")
+    kept = await world.answered(world.bo, b"two")
+    await world.belongings.remove(world.ada)
+    assert await world.users.get(world.ada.id) is None
+    assert await world.feedback.list(world.ada.owner) == ()
+    assert await world.tokens.list(world.ada.id, "token") == ()
+    assert await world.history.list(world.ada.id) == ()
+    assert await world.feedback.list(world.bo.owner) == (theirs,)
+    assert await world.history.list(world.bo.id) == (kept,)
+    assert await world.kept(alone.image_sha256, shared.image_sha256) == [False, True]
+
+
+async def test_jobs_go_with_their_account(world: World) -> None:
+    """However many; those of others and of anybody stay."""
+    for owner in (world.ada.owner, world.bo.owner, None):
+        for _ in range(60 if owner == world.ada.owner else 1):
+            await world.jobs.add(owner, "a.zip", 1)
+    await world.belongings.remove(world.ada)
+    assert await world.jobs.list(world.ada.owner) == ()
+    assert len(await world.jobs.ids()) == 2
+
+
+async def test_where_all_are_kept_history_of_others_keeps_a_picture(keeping_all: World) -> None:
+    """A picture in somebody else's history stays; one that only the account had classified goes."""
+    alone = await keeping_all.answered(keeping_all.ada, b"one")
+    shared = await keeping_all.answered(keeping_all.ada, b"two")
+    await keeping_all.answered(keeping_all.bo, b"two")
+    await keeping_all.belongings.remove(keeping_all.ada)
+    assert await keeping_all.kept(alone.image_sha256, shared.image_sha256) == [False, True]
+
+
+async def test_the_last_admin_loses_nothing(world: World) -> None:
+    """The account cannot go, so its pictures and rows do not either."""
+    said = await world.said(world.bo, b"one")
+    await world.answered(world.bo, b"one")
+    with pytest.raises(Conflict, match="last admin"):
+        await world.belongings.remove(world.bo)
+    assert await world.kept(said.image_sha256) == [True]
+    assert len(await world.history.list(world.bo.id)) == 1
+
+
+async def test_a_picture_goes_with_the_last_feedback_about_it(world: World) -> None:
+    """Kept with feedback: the account's own history does not hold it."""
+    row = await world.answered(world.ada, b"one")
+    first, second = await world.said(world.ada, b"one"), await world.said(None, b"one")
+    assert await world.belongings.remove_feedback(first.id, world.ada.owner)
+    assert await world.kept(row.image_sha256) == [True]
+    assert await world.belongings.remove_feedback(second.id, None)
+    assert await world.kept(row.image_sha256) == [False]
+
+
+async def test_a_history_row_leaves_a_picture_that_has_feedback(world: World) -> None:
+    """It is kept for the feedback, not for the row."""
+    said, row = await world.said(world.ada, b"one"), await world.answered(world.ada, b"one")
+    assert await world.belongings.remove_prediction(row.id, world.ada)
+    assert await world.kept(said.image_sha256) == [True]
+
+
+async def test_where_all_are_kept_the_last_of_rows_and_feedback_takes_the_picture(keeping_all: World) -> None:
+    """In either order."""
+    for data, row_first in ((b"one", True), (b"two", False)):
+        said, row = await keeping_all.said(None, data), await keeping_all.answered(keeping_all.ada, data)
+        undo = keeping_all.belongings.remove_feedback(said.id, None)
+        delete = keeping_all.belongings.remove_prediction(row.id, keeping_all.ada)
+        for step in (delete, undo) if row_first else (undo, delete):
+            assert await keeping_all.kept(row.image_sha256) == [True]
+            assert await step
+        assert await keeping_all.kept(row.image_sha256) == [row_first]  # anybody's undo forgets nothing where all stay
+
+
+async def test_where_all_are_kept_an_accounts_feedback_takes_the_picture_too(keeping_all: World) -> None:
+    """The row was deleted before: now nothing of the account mentions it."""
+    said, row = await keeping_all.said(keeping_all.ada, b"one"), await keeping_all.answered(keeping_all.ada, b"one")
+    assert await keeping_all.belongings.remove_prediction(row.id, keeping_all.ada)
+    assert await keeping_all.kept(row.image_sha256) == [True]
+    assert await keeping_all.belongings.remove_feedback(said.id, keeping_all.ada.owner)
+    assert await keeping_all.kept(row.image_sha256) == [False]
+
+
+async def test_nobody_removes_what_is_anothers(world: World) -> None:
+    """False, and everything stays."""
+    said, row = await world.said(world.ada, b"one"), await world.answered(world.ada, b"one")
+    assert not await world.belongings.remove_feedback(said.id, world.bo.owner)
+    assert not await world.belongings.remove_prediction(row.id, world.bo)
+    assert await world.kept(said.image_sha256) == [True]
+
+
+async def test_a_whole_history_goes_in_pieces(keeping_all: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of the account's rows with their pictures, over several chunks; others' stay."""
+    monkeypatch.setattr(history, "CHUNK_ROWS", 2)
+    rows = [await keeping_all.answered(keeping_all.ada, b"%d" % number) for number in range(5)]
+    theirs = await keeping_all.answered(keeping_all.bo, b"theirs")
+    await keeping_all.belongings.remove_history(keeping_all.ada)
+    await keeping_all.belongings.remove_history(keeping_all.ada)
+    assert await keeping_all.history.list(keeping_all.ada.id) == ()
+    assert await keeping_all.pictures.kept([row.image_sha256 for row in [*rows, theirs]]) == {theirs.image_sha256}
+
+
+async def test_old_history_expires_with_its_pictures(keeping_all: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows older than the days go, and of too many the oldest; sessions that have ended too."""
+    monkeypatch.setattr(history, "MAX_ROWS", 2)
+    world = keeping_all
+    old = await world.answered(world.ada, b"old", timedelta(days=31))
+    rows = [await world.answered(world.ada, b"%d" % number, timedelta(days=29)) for number in range(3)]
+    await world.tokens.add(world.ada, "session", "Firefox", "e" * 64, datetime.now(UTC) - timedelta(seconds=1))
+    await world.belongings.expire(30)
+    assert await world.history.list(world.ada.id) == (rows[2], rows[1])
+    assert await world.kept(*(row.image_sha256 for row in (old, *rows))) == [False, False, True, True]
+    assert await world.tokens.remove_expired() == 0
+
+
+async def test_no_history_is_kept_for_no_days(world: World) -> None:
+    """history_days 0: what an earlier setting recorded goes as well."""
+    await world.answered(world.ada, b"one")
+    await world.belongings.expire(0)
+    assert await world.history.list(world.ada.id) == ()
+
+
+async def test_export_is_all_of_the_account_and_no_secret(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line each, over several chunks; no hash, no key, nothing of others."""
+    monkeypatch.setattr(belongings, "_CHUNK_ROWS", 2)
+    await world.tokens.add(world.ada, "token", "nightly", "d" * 64, None)
+    await world.tokens.add(world.ada, "session", "Firefox", "e" * 64, None)
+    for number in range(3):
+        await world.answered(world.ada, b"%d" % number)
+    await world.said(world.ada, b"one")
+    await world.said(world.bo, b"two")
+    await world.answered(world.bo, b"two")
+    for name in ("a.zip", "b.zip", "c.zip"):
+        await world.jobs.add(world.ada.owner, name, 1)
+    await world.jobs.add(world.bo.owner, "theirs.zip", 1)
+    lines = [line async for line in world.belongings.export(world.ada)]
+    documents = [orjson.loads(line) for line in lines]
+    kinds = [document.pop("type") for document in documents]
+    assert kinds == ["account", "session", "token", "feedback", *["prediction"] * 3, *["job"] * 3]
+    assert documents[0]["email"] == "ada@example.org"
+    assert documents[2]["name"] == "nightly"
+    assert documents[-1]["file_name"] == "a.zip"
+    said = b"".join(lines)
+    for secret in (b"argon2", b"d" * 64, b"e" * 64, b"secret", b"bo@", b"password", b"token_version", b"theirs"):
+        assert secret not in said
