@@ -64,7 +64,7 @@ class Accounts:
         self._clock = clock
         self._key = secrets.token_bytes(32)
         self._known: OrderedDict[bytes, tuple[float, Identity]] = OrderedDict()
-        self._changes = 0
+        self.changes = 0  # so many since the start, for those who must notice one
         self._used: OrderedDict[int, float] = OrderedDict()
 
     # Who is it
@@ -77,11 +77,11 @@ class Accounts:
         known = self._known.get(key)
         if known and self._clock() < known[0]:
             return known[1]
-        before = self._changes
+        before = self.changes
         identity = await self._identify(credential, address)
         if identity is None:
             raise Unauthorized()
-        if self._changes == before:  # else it may have been read before the change
+        if self.changes == before:  # else it may have been read before the change
             self._known[key] = (self._clock() + _KNOWN_S, identity)
             self._known.move_to_end(key)
             while len(self._known) > _KNOWN:
@@ -90,7 +90,7 @@ class Accounts:
 
     def changed(self) -> None:
         """Accounts were changed: nothing that was read before counts any more."""
-        self._changes += 1
+        self.changes += 1
         self._known.clear()
 
     async def _identify(self, credential: Credential, address: str) -> Identity | None:

@@ -7,7 +7,7 @@ from enum import Enum
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.accounts.accounts import Accounts, Credential
 from service.accounts.identity import Identity
@@ -74,6 +74,31 @@ class Gate:
             raise Unauthorized()
         self._require(identity, access)
 
+    def watched(self, scope: Scope, receive: Receive, access: Access) -> Receive:
+        """`receive` for a body that may be long on its way: once accounts were changed, who sends it is asked for his
+        credentials anew before more of it is read. Then it raises as `admit` does."""
+        if scope["identity"] is None:
+            return receive
+        seen = self._accounts.changes
+
+        async def receive_on() -> Message:
+            nonlocal seen
+            message = await receive()
+            if seen != self._accounts.changes and message["type"] == "http.request":
+                seen = self._accounts.changes
+                await self._ask_again(scope, access)
+            return message
+
+        return receive_on
+
+    async def _ask_again(self, scope: Scope, access: Access) -> None:
+        identity = await self._identify(Request(scope))
+        if identity is None or identity.owner != scope["owner"]:
+            raise Unauthorized()
+        self._require(identity, access)
+        if identity.role != scope["identity"].role:  # a handler may have looked at it already
+            raise Forbidden("Your role was changed while this request was under way: send it again.")
+
     async def _identify(self, request: Request) -> Identity | None:
         address = caller_of(request)
         credential = authorization(request)
@@ -125,6 +150,7 @@ class Door(Route):
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] in (self.methods or ()):
             await self._gate.admit(scope, self.access)
+            receive = self._gate.watched(scope, receive, self.access)
         await super().handle(scope, receive, send)
 
 

@@ -211,7 +211,8 @@ class AccountPages:
             await self._belongings.remove(user)
         except GlimtError as error:
             return await self._account(request, Wrong("password", _own(error), error))
-        self._accounts.changed()
+        finally:  # the account goes first, and its pictures may fail to
+            self._accounts.changed()
         log.info("account deleted", user=user.id, by="itself")
         return take_session(request, go("/sign-in?done=deleted"))
 

@@ -148,8 +148,7 @@ class AccountEndpoints:
     async def delete_user(self, request: Request) -> Response:
         """Delete an account with all its data: one's own, or for an admin any."""
         user = await self._reachable(request)
-        await self._belongings.remove(user)
-        self._accounts.changed()
+        await self._remove(user)
         log.info("account deleted", user=user.id, by=name_of(request))
         return Response(status_code=204)
 
@@ -167,9 +166,10 @@ class AccountEndpoints:
     @Operation("accounts", {204: {}}, errors=(Conflict, *WRITE_ERRORS))
     async def delete_me(self, request: Request) -> Response:
         """Delete one's own account with all its data."""
-        user = user_of(request)
-        await self._belongings.remove(user)
-        self._accounts.changed()
+        user, identity = user_of(request), identity_of(request)
+        if identity and identity.proof == "session":  # a browser left open for a minute shall not be enough
+            raise Forbidden("In a browser an account is deleted on its page, /account, with its password.")
+        await self._remove(user)
         log.info("account deleted", user=user.id, by="itself")
         return Response(status_code=204)
 
@@ -206,6 +206,12 @@ class AccountEndpoints:
         """Revoke a personal token: it ends at once."""
         await self._accounts.revoke_token(request.path_params["token_id"], user_of(request).id)
         return Response(status_code=204)
+
+    async def _remove(self, user: User) -> None:
+        try:
+            await self._belongings.remove(user)
+        finally:  # the account goes first, and its pictures may fail to
+            self._accounts.changed()
 
     def _registered(self, request: Request, new: NewUser) -> Awaitable[User]:
         who = new.model_dump(exclude={"role"})

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from starlette.requests import Request
 from starlette.types import Message, Receive
 
-from service.errors import ClientGone
+from service.errors import ClientGone, GlimtError
 
 T = TypeVar("T")
 
@@ -47,10 +47,13 @@ class ReadAhead:
         self._bytes = 0
         self._changed = asyncio.Event()
         self._watched = False
+        self._failure: GlimtError | None = None
 
     async def receive(self) -> Message:
         """The next message, as ASGI has it."""
         while not self._messages:
+            if self._failure:
+                raise self._failure
             if not self._watched:
                 return await self._receive()
             await self._change()
@@ -65,7 +68,12 @@ class ReadAhead:
         while True:
             while self._bytes > AHEAD_BYTES:
                 await self._change()
-            message = await self._receive()
+            try:
+                message = await self._receive()
+            except GlimtError as error:  # for who reads: nothing more of this body is taken
+                self._failure = error
+                self._changed.set()
+                return
             if message["type"] == "http.disconnect":
                 raise ClientGone("The client left before its stream ended.")
             self._messages.append(message)

@@ -39,7 +39,8 @@ ObserveRequest = Callable[[str, str, int], None]
 
 
 class SecurityHeaders:
-    """The same headers on every answer. A stricter policy of a handler's own stands: browsers apply both."""
+    """The same headers on every answer; what was for somebody signed in is kept by nobody. A stricter policy of a
+    handler's own stands: browsers apply both."""
 
     _headers = (
         (b"content-security-policy", CONTENT_SECURITY_POLICY.encode()),
@@ -60,6 +61,8 @@ class SecurityHeaders:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message.get("headers", ()), *self._headers]
+                if scope.get("identity") and all(name.lower() != b"cache-control" for name, _ in message["headers"]):
+                    message["headers"].append((b"cache-control", b"no-store"))  # it is for this person's eyes
             await send(message)
 
         await self._app(scope, receive, send_with_headers)

@@ -89,7 +89,8 @@ class PeoplePages:
             await self._belongings.remove(user)
         except Conflict as error:
             return await self._page(request, Wrong("person", error.detail, error))
-        self._accounts.changed()
+        finally:  # the account goes first, and its pictures may fail to
+            self._accounts.changed()
         log.info("account deleted", user=user.id, by=name_of(request))
         return go("/people?done=deleted")
 

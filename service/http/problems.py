@@ -48,7 +48,10 @@ def error_headers(error: GlimtError | None) -> dict[str, str]:
 
 def _sign_in(address: str) -> str:
     """Where a person signs in and comes back to the page with this address."""
-    page = urlsplit(address)
+    try:
+        page = urlsplit(address)
+    except ValueError:
+        page = urlsplit("/")
     return "/sign-in?" + urlencode({"next": page.path + (f"?{page.query}" if page.query else "")})
 
 

@@ -4,7 +4,10 @@ Ada owns an object of each kind; the others ask for hers. A new route is in the 
 object that is not known here, the test fails until somebody says what of Ada's it is.
 """
 
+import asyncio
+import io
 import itertools
+import zipfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +21,7 @@ from service.app import Glimt
 from service.http.access import NO_ACCOUNT, SESSION_COOKIE, Access, Door
 from service.store.feedback import FeedbackStore
 from service.store.history import HistoryStore
+from service.store.jobs import JobStore
 from service.store.users import Role, User, UserStore
 from tests.accounts.desk import UNHASHED
 from tests.world import in_process, make_app, operator, png
@@ -47,6 +51,7 @@ class Ada:
     row: int
     token: int
     session: int
+    job: int | None
 
     def named(self, path: str) -> str:
         """The path with Ada's object in it. Fails for one that is not known here."""
@@ -56,6 +61,8 @@ class Ada:
             "{feedback_id:id}": self.feedback,
             "{row_id:id}": self.row,
             "{token_id:id}": self.session if "/sessions/" in path else self.token,
+            "{job_id:id}": self.job,
+            "{position:id}": 0,
         }
         for name, value in objects.items():
             path = path.replace(name, str(value))
@@ -85,7 +92,7 @@ class World:
         """Headers that show who this is."""
         return {"authorization": f"Bearer {self._accounts.token_for(user)}"}
 
-    async def ada(self) -> Ada:
+    async def ada(self, *, with_job: bool) -> Ada:
         """A new one."""
         user = await self.add()
         headers = self.bearer(user)
@@ -95,7 +102,21 @@ class World:
         token = (await self._ask("POST", "/api/tokens", headers, json={"name": "a script"})).json()
         await self._accounts.open_session(user, "a browser", None)
         session = (await self._accounts.sessions(user.id))[0]
-        return Ada(user, headers, feedback["id"], row["id"], token["id"], session.id)
+        job = await self._job(headers) if with_job else None
+        return Ada(user, headers, feedback["id"], row["id"], token["id"], session.id, job)
+
+    async def _job(self, headers: dict[str, str]) -> int:
+        """A job that is over, of one picture."""
+        archive = io.BytesIO()
+        with zipfile.ZipFile(archive, "w") as file:
+            file.writestr("a.png", png(1))
+        kind = {"content-type": "application/zip"}
+        made = await self._ask("POST", "/api/jobs", headers | kind, content=archive.getvalue())
+        number: int = made.json()["id"]
+        async with asyncio.timeout(20):
+            while (await self._ask("GET", f"/api/jobs/{number}", headers)).json()["status"] != "done":  # noqa: ASYNC110
+                await asyncio.sleep(0.005)  # until another task is done with it
+        return number
 
     async def _ask(self, method: str, path: str, headers: dict[str, str], **content: Any) -> httpx2.Response:
         answer = await self._client.request(method, path, headers=headers, **content)
@@ -111,11 +132,12 @@ class World:
             and [token.id for token in await self._accounts.tokens(user.id)] == [ada.token]
             and [session.id for session in await self._accounts.sessions(user.id)] == [ada.session]
             and await HistoryStore(db).get(ada.row, user.id) is not None
+            and (ada.job is None or await JobStore(db).get(ada.job, user.owner) is not None)
         )
 
     async def fault(self, door: Door, who: Who) -> str | None:
         """What is wrong with the answer; None when it is as it should be."""
-        ada = await self.ada()
+        ada = await self.ada(with_job="{job_id" in door.path)
         headers = await self._headers(who, ada)
         method = min(door.methods or ())
         answer = await self._client.request(method, ada.named(door.path), headers=headers)
