@@ -22,7 +22,7 @@ from rich.table import Column, Table
 from service.app import make_engine, make_worker
 from service.bulk.archive import open_archive
 from service.bulk.directory import ArchiveLimits
-from service.credentials import bearer, is_loopback, refused
+from service.credentials import bearer, is_loopback, own_url, refused
 from service.errors import BadRequest, Forbidden, GlimtError, Unavailable
 from service.http.classify import prediction_document
 from service.http.problems import problem
@@ -30,6 +30,7 @@ from service.inference.classifier import Classifier
 from service.models.served import choose
 from service.remote_job import RemoteJob
 from service.settings import Settings
+from service.terminal import printable
 
 SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff"}
 IN_FLIGHT = 32  # two full batches: one runs while the next one fills
@@ -58,6 +59,7 @@ async def classify_all(
     """
     urls = [source for source in sources if source.startswith(("http://", "https://"))]
     files = list(pictures([Path(source) for source in sources if source not in urls]))
+    url = await asyncio.to_thread(own_url, urls[0], settings.data_path) if urls else ""
     zips = [path for path in files if path.suffix.lower() == ".zip"]
     if len(urls) > 1:
         raise BadRequest(f"One service at a time: {' or '.join(urls)}.")
@@ -66,16 +68,16 @@ async def classify_all(
     bar = Progress(console=errors, transient=True, disable=not errors.is_terminal)
     with ExitStack() as archives, bar as progress:
         singles = [Picture(str(path), path.read_bytes) for path in files if path not in zips]
-        if not urls:
+        if not url:
             limits = ArchiveLimits(max_member_bytes=settings.max_image_bytes)
             singles += await asyncio.to_thread(lambda: [*packed(zips, limits, archives, printed)])
         task = progress.add_task("classifying", total=len(singles), visible=bool(singles))
-        async with by_service(urls[0], top, settings, token) if urls else here(settings, top) as ask:
+        async with by_service(url, top, settings, token) if url else here(settings, top) as ask:
             async for picture, line in answers(singles, ask):
                 progress.advance(task)
                 printed.add(picture.name, line)
-        for path in zips if urls else ():
-            await by_job(path, urls[0], top, settings, token, progress, printed)
+        for path in zips if url else ():
+            await by_job(path, url, top, settings, token, progress, printed)
     printed.end([picture.name for picture in singles], errors)
     if not files:
         errors.print("There is no picture among the arguments.")
@@ -108,7 +110,7 @@ class Printed:
             Console().print(table(sorted(self._rows, key=lambda cells: place.get(cells[0], len(place)))))
         if self._skipped:
             reasons = ", ".join(f"{count:,} {reason}" for reason, count in self._skipped.most_common())
-            errors.print(f"Skipped: {reasons}.")
+            errors.print(f"Skipped: {escape(printable(reasons))}.")
 
 
 def pictures(paths: Iterable[Path]) -> Iterable[Path]:
@@ -147,7 +149,8 @@ async def by_job(
     task = progress.add_task(f"{path.name}: sending", total=None)
 
     def told(doing: str, done: int, total: int | None) -> None:
-        progress.update(task, description=escape(f"{path.name}: {doing}"), completed=done, total=total)
+        said = escape(printable(f"{path.name}: {doing}"))
+        progress.update(task, description=said, completed=done, total=total)
 
     try:
         async for item in RemoteJob(url, key).answers(path, told):
@@ -174,16 +177,17 @@ def table(rows: list[tuple[str, str, str, str]]) -> Table:
     """For people."""
     shown = Table(Column("picture", overflow="fold"), "label", "score", "also", box=None, pad_edge=False)
     for name, *cells in rows:
-        shown.add_row(escape(name), *cells)
+        shown.add_row(escape(printable(name)), *cells)
     return shown
 
 
 def row(line: Answer) -> tuple[str, str, str]:
     """The table's cells for one answer."""
     if "error" in line:
-        return f"[red]{line['error']['code']}[/red]", "", escape(line["error"]["detail"])
+        code, detail = (escape(printable(line["error"][part])) for part in ("code", "detail"))
+        return f"[red]{code}[/red]", "", detail
     also = ", ".join(f"{label['label']} {label['score']:.1%}" for label in line["predictions"][1:3])
-    return line["prediction"], f"{line['score']:.1%}", also
+    return escape(printable(line["prediction"])), f"{line['score']:.1%}", escape(printable(also))
 
 
 async def answers(wanted: list[Picture], ask: Ask) -> AsyncIterator[tuple[Picture, Answer]]:

@@ -57,7 +57,9 @@ def run_service(settings: Settings) -> int:
                 settings, served, engine, on_failed_start=lambda: server.fail_start(), on_first_admin=show_first_admin
             )
             app.house.database.prepare()
-            server = Server(app, settings, on_drain=app.house.drain, on_listening=claim.announce)
+            server = Server(
+                app, settings, on_drain=app.house.drain, on_listening=claim.announce, on_closing=claim.withdraw
+            )
             return server.serve_until_stopped()
 
 
@@ -118,7 +120,7 @@ def tune(
     It tries settings while the service runs; others who use it now will notice. The setting in force comes back at
     the end. Exit code 4: no setting meets the goal; 1: the service could not be used.
     """
-    from service.credentials import bearer
+    from service.credentials import bearer, own_url
     from service.tuning.load import Closed, Open
     from service.tuning.pictures import photos
     from service.tuning.target import Target
@@ -128,7 +130,9 @@ def tune(
         console.print("--clients or --rate, not both.")
         raise typer.Exit(2)
     arrival = Open(rate) if rate else Closed(clients or 32)
-    target = or_exit(lambda: Target(url, bearer(url, read_settings({"data_dir": data_dir}).data_path, token)))
+    data_path = read_settings({"data_dir": data_dir}).data_path
+    url = own_url(url, data_path)
+    target = or_exit(lambda: Target(url, bearer(url, data_path, token)))
     met = or_exit(
         lambda: asyncio.run(search(target, arrival, photos(images), goal_ms=p95_ms, seconds=seconds, keep=keep))
     )

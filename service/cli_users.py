@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from service.options import DataDir, or_exit, read_settings
+from service.terminal import printable
 
 if TYPE_CHECKING:  # it loads most of the service
     from service.users import Users
@@ -112,4 +113,4 @@ def read_password(from_stdin: bool) -> str | None:
 
 def say(line: str) -> None:
     """On standard output, for people and scripts."""
-    sys.stdout.write(line + "\n")
+    sys.stdout.write(printable(line) + "\n")

@@ -9,10 +9,12 @@ from urllib.parse import urlsplit
 
 from service import data_folder
 from service.accounts.keys import JWT_LIFE_S, LOCAL, Signer, read_key
-from service.errors import BadRequest, Forbidden
+from service.errors import BadRequest, Forbidden, Unavailable
 
 Bearer = Callable[[], str]
-"""The token for the next request; an empty one is none."""
+"""The token for the next request; an empty one is none. One of the folder's key raises Unavailable when the service is
+no longer there: whoever answers now may be anybody."""
+_LOCALHOST = {"127.0.0.1", "::1"}
 
 WAYS_IN = (
     "Make a token on its page /account (to change the service, as an admin) and give it as GLIMT_TOKEN, or run this on "
@@ -23,17 +25,38 @@ WAYS_IN = (
 def bearer(url: str, data_path: Path, token: str | None) -> Bearer:
     """The token that was given, else the folder's key if the service at `url` works in this folder, else none.
 
-    No other service is shown what the key signed: whoever has that may do everything. Blocking. Raises BadRequest for
-    text that can be no token, StartError for a damaged key.
+    No other service is shown what the key signed: whoever has that may do everything. So it must be the very address:
+    somebody else may listen at another one of this machine; see `own_url`. Blocking. Raises BadRequest for text that
+    can be no token, StartError for a damaged key.
     """
     if token:
         if not token.isascii() or not token.isprintable() or " " in token:
             raise BadRequest("--token (GLIMT_TOKEN) has characters that are in no token: copy it whole, without more.")
         return lambda: token
-    by = data_folder.holder(data_path)
-    if by is None or by.url is None or _place(by.url) != _place(url):
+    if not _works_at(url, data_path):
         return lambda: ""
-    return local(read_key(data_path))
+    signed = local(read_key(data_path))
+
+    def while_it_is_there() -> str:
+        if not _works_at(url, data_path):
+            raise Unavailable(f"The service at {url} is shutting down or has ended. Try again when it runs.")
+        return signed()
+
+    return while_it_is_there
+
+
+def own_url(url: str, data_path: Path) -> str:
+    """`url`, but the folder's service at its own address where `url` calls it localhost. Blocking.
+
+    That name stands for two addresses, and the other one may be somebody else's.
+    """
+    by = data_folder.holder(data_path)
+    if by is None or by.url is None or _place(url)[1] != "localhost":
+        return url
+    scheme, host, port = _place(by.url)
+    if host not in _LOCALHOST or _place(url) != (scheme, "localhost", port):
+        return url
+    return urlsplit(url)._replace(netloc=urlsplit(by.url).netloc).geturl()
 
 
 def local(key: bytes) -> Bearer:
@@ -58,19 +81,21 @@ def refused(url: str, status: int, detail: str) -> Forbidden:
 
 def is_loopback(url: str) -> bool:
     """Whether it can only be on this machine."""
-    return _place(url)[1] == "localhost"
+    host = _place(url)[1]
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _works_at(url: str, data_path: Path) -> bool:
+    by = data_folder.holder(data_path)
+    return by is not None and by.url is not None and _place(by.url) == _place(url)
 
 
 def _place(url: str) -> tuple[str, str, int | None]:
     try:
         parts = urlsplit(url)
-        return parts.scheme, _host(parts.hostname or ""), parts.port or (443 if parts.scheme == "https" else 80)
+        return parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
     except ValueError:
         return url, "", None
-
-
-def _host(host: str) -> str:
-    try:
-        return "localhost" if ip_address(host).is_loopback else host
-    except ValueError:
-        return host

@@ -23,12 +23,14 @@ _MAX_BYTES = 4096
 
 
 class Holder(BaseModel):
-    """Who works in a data folder. `url` is where this machine reaches it; None while it starts, and for a command."""
+    """Who works in a data folder. `url` is where this machine reaches it; None while it starts or is `ending`, and for
+    a command."""
 
     model_config = ConfigDict(frozen=True)
 
     pid: int | None = None
     url: str | None = None
+    ending: bool = False
 
 
 class Claim:
@@ -36,15 +38,22 @@ class Claim:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._write(None)
+        self._write()
 
     def announce(self, url: str) -> None:
         """Say where the service answers. On a full disk nobody is told, and the service serves all the same."""
         with suppress(OSError):
             self._write(url)
 
-    def _write(self, url: str | None) -> None:
-        content = orjson.dumps({"pid": os.getpid(), "url": url})
+    def withdraw(self) -> None:
+        """Say that it ends, while nobody else can listen there yet: a command shows the key to whoever answers."""
+        try:
+            self._write(ending=True)
+        except OSError:
+            os.ftruncate(self._descriptor, 0)  # needs no room
+
+    def _write(self, url: str | None = None, *, ending: bool = False) -> None:
+        content = orjson.dumps({"pid": os.getpid(), "url": url, "ending": ending})
         os.pwrite(self._descriptor, content, 0)
         os.ftruncate(self._descriptor, len(content))
 
@@ -117,9 +126,10 @@ def _read(descriptor: int) -> Holder:
 def _taken(data_path: Path, by: Holder) -> FolderTaken:
     who = f"process {by.pid}" if by.pid else "another process"
     if by.url is None:
+        doing = "which is shutting down" if by.ending else "which is starting, or a command at work"
         return FolderTaken(
-            f"The data folder {data_path} is in use by {who}, which is starting, or a command at work: try again when "
-            "it is done, or name a folder of its own with --data-dir."
+            f"The data folder {data_path} is in use by {who}, {doing}: try again when it is done, or name a folder of "
+            "its own with --data-dir."
         )
     return FolderTaken(
         f"The data folder {data_path} is in use by the service at {by.url}, {who}. Use that one, stop it (kill "

@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from service.errors import GlimtError, StartError
 from service.settings import Settings
+from service.terminal import printable
 
 T = TypeVar("T")
 
@@ -65,5 +66,5 @@ def or_exit(call: Callable[[], T]) -> T:
     try:
         return call()
     except GlimtError as error:
-        console.print(f"[bold red]{escape(error.title)}.[/bold red] {escape(error.detail)}")
+        console.print(f"[bold red]{escape(error.title)}.[/bold red] {escape(printable(error.detail))}")
         raise typer.Exit(error.exit_code if isinstance(error, StartError) else 1) from error

@@ -9,6 +9,7 @@ from types import FrameType
 import uvicorn
 from starlette.types import ASGIApp
 
+from service.connections import Bounded, raise_open_files
 from service.errors import StartError
 from service.settings import Settings
 
@@ -17,7 +18,8 @@ class Server(uvicorn.Server):
     """Ends on SIGTERM after everything admitted was answered, soon after `grace_s` at the latest.
 
     uvicorn runs the lifespan's shutdown only after the connections have closed, so the drain must begin earlier:
-    `on_drain` is called in the signal handler, `on_listening` with the address at which this machine reaches it.
+    `on_drain` is called in the signal handler, `on_listening` with the address at which this machine reaches it, and
+    `on_closing` before it listens there no longer.
     """
 
     def __init__(
@@ -27,13 +29,14 @@ class Server(uvicorn.Server):
         *,
         on_drain: Callable[[], None],
         on_listening: Callable[[str], None] = lambda url: None,
+        on_closing: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
                 host=settings.host,
                 port=settings.port,
-                http="httptools",
+                http=Bounded,
                 ws="none",
                 log_config=None,
                 access_log=False,
@@ -45,12 +48,18 @@ class Server(uvicorn.Server):
         )
         self._on_drain = on_drain
         self._on_listening = on_listening
+        self._on_closing = on_closing
         self._start_failed = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """As uvicorn's, then say where."""
         await super().startup(sockets)
-        self._on_listening(local_url(self.servers[0].sockets[0]))
+        self._on_listening(local_url(min(self.servers[0].sockets, key=lambda one: one.family)))  # IPv4 if there is
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's, announced: after a signal, and after a start that failed."""
+        self._on_closing()
+        await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """SIGTERM or SIGINT: refuse what is new, then let uvicorn finish what is open. The second one hurries."""
@@ -65,6 +74,7 @@ class Server(uvicorn.Server):
 
     def serve_until_stopped(self) -> int:
         """Run; the process's exit code. A signal that stopped it ends as `Stopped`."""
+        raise_open_files()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _stopped)  # uvicorn takes them over, and raises what it got again when it is done
         self.run()

@@ -22,6 +22,7 @@ from service.errors import BadRequest, GlimtError, NotFound, Unavailable
 from service.observe import configure_logging
 from service.settings import Settings
 from service.store.users import Role
+from service.terminal import printable
 
 PATIENCE_S = 60.0
 MAX_LINE_BYTES = 4096
@@ -132,9 +133,8 @@ def table(users: list[User]) -> Table:
     """For people."""
     shown = Table("id", Column("e-mail", overflow="fold"), Column("name", overflow="fold"), "role", "since", box=None)
     for user in users:
-        shown.add_row(
-            str(user["id"]), escape(user["email"]), escape(user["name"]), user["role"], user["created_at"][:10]
-        )
+        cells = (str(user["id"]), user["email"], user["name"], user["role"], user["created_at"][:10])
+        shown.add_row(*(escape(printable(cell)) for cell in cells))
     return shown
 
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import orjson
 import pytest
+from rich.console import Console
 
 from service.bulk.directory import ArchiveLimits
-from service.classify import Printed, classify_all, packed
+from service.classify import Printed, classify_all, packed, row, table
 from service.remote_job import RemoteJob
 from service.settings import Settings
 from tests.fakes import GatedEngine
@@ -56,6 +57,17 @@ def test_an_archive_that_is_none(tmp_path: Path, capfd: pytest.CaptureFixture[st
     assert "archive_invalid" in str(said["fake.zip"])
     assert "No such file" in str(said["gone.zip"])
     assert printed.failed == 2
+
+
+def test_a_terminal_is_told_nothing_by_an_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    """A service's labels and errors, and names of files, reached the terminal with what it obeys, and as markup."""
+    evil = "\x1b]0;x\x07[red]"
+    good = {"prediction": evil, "score": 0.5, "predictions": [{"label": evil, "score": 0.5}] * 2}
+    bad = {"error": {"code": evil, "detail": evil}}
+    Console(width=200).print(table([(evil, *row(good)), (evil, *row(bad))]))
+    shown = capsys.readouterr().out
+    assert not {"\x1b", "\x07"} & set(shown)
+    assert shown.count("[red]") == 6
 
 
 async def test_by_a_service_as_a_job(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -31,7 +31,7 @@ def test_it_says_who_and_where(tmp_path: Path) -> None:
         claim.announce(URL + "0")
         claim.announce(URL)
         assert holder(tmp_path) == Holder(pid=os.getpid(), url=URL)
-        assert orjson.loads(lock_file(tmp_path).read_bytes()) == {"pid": os.getpid(), "url": URL}
+        assert orjson.loads(lock_file(tmp_path).read_bytes()) == {"pid": os.getpid(), "url": URL, "ending": False}
 
 
 def test_nobody_holds_it_before_and_after(tmp_path: Path) -> None:
@@ -70,6 +70,17 @@ def test_a_second_one_is_told_that_the_first_is_starting(tmp_path: Path) -> None
         lock_file(tmp_path).write_text("")
         with pytest.raises(FolderTaken, match="another process, which is starting"), claimed(tmp_path, wait_s=0):
             pass
+
+
+def test_one_that_ends_is_no_longer_where_it_was(tmp_path: Path) -> None:
+    """A service that drained kept its URL in the file although its port was free: a command asked whoever listened
+    there, with the key. It is withdrawn, and a second one is told why it must wait."""
+    with claimed(tmp_path) as claim:
+        claim.announce(URL)
+        claim.withdraw()
+        assert holder(tmp_path) == Holder(pid=os.getpid(), ending=True)
+        with pytest.raises(FolderTaken, match=f"process {os.getpid()}, which is shutting down: try again"):
+            claimed(tmp_path, wait_s=0).__enter__()
 
 
 def test_one_that_is_just_ending_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,6 +45,27 @@ async def test_it_says_where_it_listens(host: str) -> None:
         assert (await client.get(url)).text.endswith(" http")
 
 
+async def test_it_says_so_before_it_listens_no_longer() -> None:
+    """A command went on asking at an address that somebody else could take during the drain. Nobody else can listen
+    there yet when `on_closing` is called."""
+    listening: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    reached: list[bool] = []
+
+    def on_closing() -> None:
+        with socket.socket() as probe:
+            reached.append(probe.connect_ex(("127.0.0.1", int(listening.result().rpartition(":")[2]))) == 0)
+
+    server = Server(
+        Starlette(routes=[Route("/", seen)]), Settings(port=0),
+        on_drain=lambda: None, on_listening=listening.set_result, on_closing=on_closing,
+    )  # fmt: skip
+    task = asyncio.create_task(server.serve())
+    await listening
+    server.should_exit = True
+    await task
+    assert reached == [True]
+
+
 @pytest.mark.parametrize(
     ("family", "bound", "host"),
     [

@@ -127,6 +127,20 @@ async def test_a_service_that_is_starting(tmp_path: Path) -> None:
             pass
 
 
+async def test_a_service_that_is_shutting_down(tmp_path: Path) -> None:
+    """Its address is no longer its own: neither the key nor a password went astray there."""
+    make_app(tmp_path)
+    with claimed(tmp_path) as claim:
+        claim.announce(NOBODY)
+        async with users(Settings(data_dir=tmp_path)) as known:
+            claim.withdraw()
+            with pytest.raises(Unavailable, match="is shutting down or has ended"):
+                await known.list()
+        with pytest.raises(FolderTaken, match="which is shutting down: try again"):
+            async with users(Settings(data_dir=tmp_path)):
+                pass
+
+
 async def test_a_service_that_does_not_answer(tmp_path: Path) -> None:
     """In words, with what to do."""
     make_app(tmp_path)
@@ -175,4 +189,24 @@ def test_markup_in_a_name_is_text(capsys: pytest.CaptureFixture[str]) -> None:
     Console(width=100).print(table([user]))
     shown = capsys.readouterr().out
     assert "[red]x[/red]" in shown
+
+
+def test_a_terminal_is_told_nothing_by_a_name(capsys: pytest.CaptureFixture[str]) -> None:
+    """What answered could set the title and the colours of the window, by e-mail, name, role and date."""
+    from rich.console import Console
+
+    evil = "\x1b\x07[red]"
+    Console(width=100).print(table([{"id": 1, "email": evil, "name": evil, "role": evil, "created_at": evil}]))
+    shown = capsys.readouterr().out
+    assert not {"\x1b", "\x07"} & set(shown)
+    assert shown.count("[red]") == 4
+
+
+def test_dates_without_times(capsys: pytest.CaptureFixture[str]) -> None:
+    """The day is enough."""
+    from rich.console import Console
+
+    user = {"id": 1, "email": "a@b.c", "name": "x", "role": "user", "created_at": "2026-11-05T08:00:00Z"}
+    Console(width=100).print(table([user]))
+    shown = capsys.readouterr().out
     assert "2026-11-05 " in shown

@@ -61,18 +61,32 @@ def read_or_make_key(data_path: Path) -> bytes:
 
 
 def read_key(data_path: Path) -> bytes:
-    """The key. Blocking. Raises FileNotFoundError before the first start, StartError when it is damaged."""
+    """The key. Blocking. Raises FileNotFoundError before the first start, StartError when it is damaged or may be known
+    to others."""
     path = key_file(data_path)
     try:
-        key = path.read_bytes()
+        with path.open("rb") as file:
+            key, about, folder = file.read(_KEY_BYTES + 1), os.fstat(file.fileno()), os.stat(data_path)
     except FileNotFoundError:
         raise
     except OSError as error:
         raise StartError(f"The key {path} cannot be read: {error.strerror or error}.") from error
     if len(key) != _KEY_BYTES:
         raise StartError(
-            f"The key {path} has {len(key)} bytes instead of {_KEY_BYTES}. Restore it, or remove it: a new one is made "
-            "at the next start, and tokens from POST /login that are in use must be fetched again."
+            f"The key {path} has {about.st_size} bytes instead of {_KEY_BYTES}. Restore it, or remove it: a new one is "
+            "made at the next start, and tokens from POST /login that are in use must be fetched again."
+        )
+    if about.st_mode & 0o077:
+        raise StartError(
+            f"The key {path} is open to other users of this machine (mode {about.st_mode & 0o777:04o}), and whoever "
+            f"knows it can do everything here. Close it: chmod 600 {path}. If somebody may have seen or put it there, "
+            "remove it: a new one is made at the next start."
+        )
+    if about.st_uid not in (os.geteuid(), folder.st_uid):  # root may look into the folder of the service's user
+        raise StartError(
+            f"The key {path} belongs to another user (uid {about.st_uid}), who can do everything here with it. Remove "
+            "it: a new one is made at the next start. If it is yours from before a move: chown it to the user the "
+            f"service runs as, and chmod 600 {path}."
         )
     return key
 

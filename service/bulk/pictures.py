@@ -48,6 +48,12 @@ class JobPictures:
                 return None
             return await self._runner.in_thread(lambda: work(archive.read(archive.entries[position])))
 
+    async def close(self, job_id: int) -> None:
+        """Do not keep the job's archive open, if it is."""
+        async with self._turn:
+            if opened := self._open.pop(job_id, None):
+                opened[1].__exit__(None, None, None)
+
     @asynccontextmanager
     async def _opened(self, job_id: int) -> AsyncIterator[Archive | None]:
         async with self._turn:

@@ -5,9 +5,10 @@ Knows no HTTP.
 
 import asyncio
 import shutil
-from collections.abc import Callable, Coroutine
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -59,6 +60,7 @@ class BulkRunner:
         self._turns = Turns(ACTIVE)
         self._runs: dict[int, Run] = {}
         self._errands: set[asyncio.Task[None]] = set()
+        self._stopping = Counter[int]()
         self._leaving = False
 
     async def __aenter__(self) -> "BulkRunner":
@@ -105,7 +107,8 @@ class BulkRunner:
         return run.progress(self._loop.time()) if run else None
 
     async def cancel(self, job: Job) -> None:
-        """Stop it, keep what is answered. Nothing happens to one that is over. Raises as the store's writes do.
+        """Stop it, keep what is answered. Nothing happens to one that is over. Raises as the store's writes do; then
+        it goes on.
 
         Cancelled, it is done nevertheless.
         """
@@ -133,17 +136,28 @@ class BulkRunner:
         await asyncio.shield(task)
 
     async def _cancel(self, job: Job) -> None:
-        await self._stop(job)
-        await self._jobs.end(job.id, "cancelled")
+        async with self._stopped(job):
+            await self._jobs.end(job.id, "cancelled")
 
     async def _forget(self, job: Job) -> None:
-        await self._stop(job)
-        await remove(self._jobs, self._folder, job)
+        async with self._stopped(job):
+            await remove(self._jobs, self._folder, job)
 
-    async def _stop(self, job: Job) -> None:
-        if run := self._runs.get(job.id):
-            run.leave()
-            await asyncio.wait([run.task])
+    @asynccontextmanager
+    async def _stopped(self, job: Job) -> AsyncIterator[None]:
+        """The job does not run. When the block fails it does again: its row says so, and nothing else would end it."""
+        self._stopping[job.id] += 1
+        try:
+            if run := self._runs.get(job.id):
+                run.leave()
+                await asyncio.wait([run.task])
+            yield
+        except GlimtError:
+            if self._stopping[job.id] == 1 and not job.is_over:  # else another one is still trying
+                self.start(job)
+            raise
+        finally:
+            self._stopping -= Counter([job.id])
 
     async def _run(self, run: Run) -> None:
         job = run.job

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import BinaryIO, TypeVar
 
 from service.bulk.runner import BulkRunner
-from service.errors import BadRequest, BodyTooLarge, Draining, StoreFull, TooManyRequests
+from service.errors import BadRequest, BodyTooLarge, Draining, GlimtError, StoreFull, TooManyRequests
 from service.files import sync
 from service.store.jobs import Job, JobStore
 
@@ -89,13 +89,20 @@ class Inbox:
                 job = await self._jobs.add(owner, shown(name), arrival.size)
                 try:
                     await arrival.move(self._runner.archive(job.id))
-                except OSError:
-                    await self._jobs.remove(job.id)
+                except (OSError, StoreFull):
+                    await self._take_back(job)
                     raise
         finally:
             self._arriving[owner] -= 1
         self._runner.start(job)
         return job
+
+    async def _take_back(self, job: Job) -> None:
+        """Forget a job whose archive could not be put in its place."""
+        try:
+            await self._runner.forget(job)
+        except GlimtError:  # then it is run, finds no archive, and fails once that can be stored
+            self._runner.start(job)
 
     async def in_thread(self, work: Callable[[], T]) -> T:
         """Blocking work on files. A full disk becomes StoreFull."""

@@ -90,7 +90,7 @@ class FeedbackEndpoints:
         """Say whether an answer was right. 201 and the row; 200 and the earlier row for a repeated Idempotency-Key."""
         key = _idempotency_key(request)
         body = await read_model(request, FeedbackBody, max_bytes=MAX_BODY_BYTES, about="Feedback")
-        kept = body.image_sha256 is not None and await self._pictures.has(body.image_sha256)
+        kept = body.image_sha256 is not None and await self._has(body.image_sha256, _owner(request))
         draft = FeedbackDraft(**body.model_dump(), image_kept=kept)
         row, created = await self._feedback.add(draft, owner=_owner(request), idempotency_key=key)
         return _json(_public(row), 201 if created else 200)
@@ -112,6 +112,10 @@ class FeedbackEndpoints:
     async def undo(self, feedback_id: int, owner: str | None) -> bool:
         """Take one's feedback back, and with it the picture that was kept only because of it."""
         return feedback_id <= MAX_ID and await self._belongings.remove_feedback(feedback_id, owner)
+
+    async def _has(self, sha256: str, owner: str | None) -> bool:
+        """Whether the picture is kept, as far as it is theirs to know."""
+        return await self._pictures.has(sha256) and await self._belongings.concerns(sha256, owner)
 
     async def forget_picture(self, sha256: str | None, owner: str | None) -> None:
         """Remove a picture that was kept for feedback of this owner's which then could not be stored."""

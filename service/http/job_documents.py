@@ -78,6 +78,14 @@ class JobsQuery(BaseModel):
     before: int | None = Field(None, ge=1, le=MAX_ID, description="The id of the last job seen: older ones follow.")
 
 
+class EndJobQuery(BaseModel):
+    """The query of DELETE /api/jobs/{id}."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    keep: bool = Field(False, description="Only cancel: one that is over by now stays, with its answers.")
+
+
 class ItemsQuery(BaseModel):
     """The query of GET /api/jobs/{id}/items."""
 

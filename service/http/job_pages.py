@@ -116,11 +116,12 @@ class JobPages:
         page = read_query(request, LiveQuery).page
         return self._row(request, await self._own.one(request), page)
 
-    @Operation("page", PAGE | GO, errors=WRITE_ERRORS)
+    @Operation("page", PAGE | GO, query=LiveQuery, errors=WRITE_ERRORS)
     async def cancel(self, request: Request) -> Response:
         """Stop it; what is answered stays."""
+        page = read_query(request, LiveQuery).page
         job = await self._own.cancel(request)
-        return self._row(request, job) if _is_fragment(request) else go(f"/jobs/{job.id}")
+        return self._row(request, job, page) if _is_fragment(request) else go(f"/jobs/{job.id}")
 
     @Operation("page", GO, errors=WRITE_ERRORS)
     async def remove(self, request: Request) -> Response:

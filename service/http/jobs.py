@@ -11,6 +11,7 @@ from starlette.responses import Response, StreamingResponse
 from service.errors import BadRequest, BodyTooLarge, NotFound, TooManyRequests
 from service.http import job_results
 from service.http.job_documents import (
+    EndJobQuery,
     ItemDocument,
     ItemsQuery,
     JobDocument,
@@ -77,12 +78,14 @@ class JobEndpoints:
         """See how a job goes. Cheap enough to be asked each second."""
         return self._answer(await self._own.one(request))
 
-    @Operation("jobs", {200: {JSON: JobDocument}, 204: {}}, errors=WRITE_ERRORS)
+    @Operation("jobs", {200: {JSON: JobDocument}, 204: {}}, query=EndJobQuery, errors=WRITE_ERRORS)
     async def delete(self, request: Request) -> Response:
         """Cancel a job that is not over: 200 and the job, whose answers so far stay. One that is over is removed with
-        its answers and its archive: 204."""
+        its answers and its archive: 204. It may end while the request is under way: who means to cancel and nothing
+        else says ?keep=true, and then has it back as it ended."""
+        keep = read_query(request, EndJobQuery).keep
         job = await self._own.one(request)
-        if job.is_over:
+        if job.is_over and not keep:
             await self._own.forget(job)
             return Response(status_code=204)
         return self._answer(await self._own.cancel(request))
@@ -104,7 +107,7 @@ class JobEndpoints:
             "X-Complete": "true" if job.status == "done" else "false",
             "Vary": "Accept",
         }
-        rows = job_results.rows(self._own.store.all_items(job.id), form)
+        rows = job_results.rows(self._own.store.all_items(job.id, least=job.settled), form)
         return StreamingResponse(rows, 200, headers, job_results.MEDIA[form])
 
     @Operation("jobs", {200: {JSON: ReportDocument}})

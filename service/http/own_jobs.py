@@ -80,14 +80,16 @@ class OwnJobs:
 
     async def forget(self, job: Job) -> None:
         """Remove it with all that there is of it."""
+        await self.pictures.close(job.id)  # an open file keeps its room on the disk
         await self._runner.forget(job)
 
     async def accuracy(self, job: Job) -> Accuracy | None:
         """How well the answers agree with the folders; None where the archive has none."""
         confusion = await self.store.confusion(job.id)
-        in_first_five = await self.store.in_first(job.id, 5) if confusion else 0
-        known = {*self._classes().labels, *(label for _, label in confusion)}
-        return await asyncio.to_thread(measure, confusion, in_first_five, known)
+        in_first_five = await self.store.in_first(job.id, 5) if confusion else {}
+        # What was guessed is a class too, if only of the model that answered then.
+        known = {*self._classes().labels, *(label for _, label in confusion), *in_first_five}
+        return await asyncio.to_thread(measure, confusion, sum(in_first_five.values()), known)
 
     async def thumbnail(self, job: Job, item: JobItem) -> bytes:
         """A JPEG file. Raises NotFound for what has no picture (any more)."""

@@ -279,8 +279,8 @@ class Classifier:
         def landed(task: asyncio.Task[_Answer]) -> None:
             if self._flights.get(name) is flight:
                 del self._flights[name]
-            if not task.cancelled() and task.exception() is None:
-                self._remember(key, task.result())
+            if name[-1] == INTERACTIVE and not task.cancelled() and task.exception() is None:
+                self._remember(key, task.result())  # an archive's pictures would push out all that people ask again
 
         flight.task.add_done_callback(landed)
 

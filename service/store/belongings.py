@@ -26,8 +26,9 @@ class Belongings:
     """An account's rows in every table, and the pictures that only they mention.
 
     A picture is kept for the feedback on it, or, with keep_images=all, for the answer to it. So it goes with the last
-    feedback that mentions it, and with `all` only when no history does either. Where `all` are kept, pictures that
-    only anonymous people sent stay: no row says whose they are.
+    feedback that it is kept for, and with `all` only when no history mentions it either. Where `all` are kept, pictures
+    that only anonymous people sent stay: no row says whose they are. Feedback that names the picture of others is not
+    what it is kept for.
     A job's archive goes with its row: `forget_job` deletes both, and stops it.
     Everything here raises StoreBusy; what deletes also StoreFull and Draining.
     """
@@ -55,9 +56,11 @@ class Belongings:
     async def remove(self, user: User) -> None:
         """Delete the account and all of it. Raises Conflict for the last admin, who then loses nothing."""
         kept: set[str] = set()
-        for chunks in (self._feedback_of(user), self._history_of(user)):
-            async for rows in chunks:
-                kept |= await self._pictures.kept({row.image_sha256 for row in rows if row.image_sha256})
+        async for notes in self._feedback_of(user):
+            mine = {note.image_sha256 for note in notes if note.image_sha256 and note.image_kept}
+            kept |= await self._pictures.kept(mine)
+        async for rows in self._history_of(user):
+            kept |= await self._pictures.kept({row.image_sha256 for row in rows})
         await self._users.remove(user.id)
         await self._forget(sorted(kept))
         while jobs := await self._jobs.list(user.owner):
@@ -83,12 +86,18 @@ class Belongings:
             for job in jobs:
                 yield _line("job", job)
 
+    async def concerns(self, sha256: str, owner: str | None) -> bool:
+        """Whether a kept picture is the owner's: an account's own row is about it; nobody's (None), when an anonymous
+        row is or none at all."""
+        owners = await self._feedback.owners(sha256) | set(map(str, await self._history.users(sha256)))
+        return owner in owners or (owner is None and not owners)
+
     async def remove_feedback(self, feedback_id: int, owner: str | None) -> bool:
         """Take one's feedback back, with its picture. False when there is no such feedback of the owner's."""
         row = await self._feedback.get(feedback_id, owner)
         if row is None or not await self._feedback.remove(feedback_id, owner):
             return False
-        await self.forget(row.image_sha256, owner)
+        await self.forget(row.image_sha256 if row.image_kept else None, owner)
         return True
 
     async def remove_prediction(self, row_id: int, user: User) -> bool:

@@ -172,10 +172,16 @@ class FeedbackStore:
         return await self._db.write(job)
 
     async def mentioned(self, sha256s: Collection[str]) -> set[str]:
-        """Those of these pictures that any row of anybody is about."""
-        statement = select(_C.image_sha256).where(_C.image_sha256.in_(sha256s)).distinct()
+        """Those of these pictures that are kept for any row of anybody."""
+        statement = select(_C.image_sha256).where(_C.image_sha256.in_(sha256s), _C.image_kept).distinct()
         async with self._db.read() as connection:
             return set((await connection.execute(statement)).scalars())
+
+    async def owners(self, sha256: str) -> set[str | None]:
+        """Whose rows this picture is kept for."""
+        statement = select(_C.owner).where(_C.image_sha256 == sha256, _C.image_kept).distinct()
+        async with self._db.read() as connection:
+            return {owner or None for owner in (await connection.execute(statement)).scalars()}
 
     async def export(self) -> AsyncIterator[FeedbackRow]:
         """Every row there is at the start, by rising id, read in bounded chunks between which writers go on."""

@@ -152,6 +152,13 @@ class HistoryStore:
         async with self._db.read() as connection:
             return set((await connection.execute(statement)).scalars())
 
+    async def users(self, sha256: str) -> set[int]:
+        """The accounts with an answer to this picture."""
+        await self._recorder.flush()
+        statement = select(_C.user_id).where(_C.image_sha256 == sha256).distinct()
+        async with self._db.read() as connection:
+            return set((await connection.execute(statement)).scalars())
+
     async def remove(self, row_id: int, user_id: int) -> str | None:
         """Delete the account's row; the SHA-256 of its picture. None when there is no such row of the account."""
         if row_id > MAX_ID:

@@ -31,6 +31,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.errors import NotFound
 from service.store.database import Database
 from service.store.feedback import MAX_ID
 from service.store.schema import UtcDateTime, metadata
@@ -250,13 +251,16 @@ class JobStore:
         """Answers in the archive's order, those behind the position `after`."""
         return await self._items(job_id, chosen, after=after, limit=limit)
 
-    async def all_items(self, job_id: int) -> AsyncIterator[JobItem]:
-        """Every answer in the archive's order, read in bounded chunks."""
-        last = -1
+    async def all_items(self, job_id: int, *, least: int = 0) -> AsyncIterator[JobItem]:
+        """Every answer in the archive's order, read in bounded chunks. Raises NotFound at the end when there were fewer
+        than `least`: the job was removed while it was read."""
+        count, last = 0, -1
         while rows := await self._items(job_id, ItemFilter(), after=last, limit=_CHUNK_ROWS):
             for row in rows:
                 yield row
-            last = rows[-1].position
+            count, last = count + len(rows), rows[-1].position
+        if count < least:
+            raise NotFound("The job was removed while its answers were read.")
 
     async def labels(self, job_id: int) -> dict[str, int]:
         """How often each label was the first, the most frequent first."""
@@ -279,12 +283,12 @@ class JobStore:
         async with self._db.read() as connection:
             return {(row[0], row[1]): row[2] for row in await connection.execute(statement)}
 
-    async def in_first(self, job_id: int, places: int) -> int:
-        """How many pictures have the class their folder names among their first guesses."""
+    async def in_first(self, job_id: int, places: int) -> dict[str, int]:
+        """Class -> pictures whose folder names it and that have it among their first guesses."""
         among = or_(*(_I.guesses[(place, 0)].as_string() == _I.truth for place in range(places)))
-        statement = select(func.count()).where(_I.job_id == job_id, _I.truth.is_not(None), among)
+        statement = select(_I.truth, func.count()).where(_I.job_id == job_id, among).group_by(_I.truth)
         async with self._db.read() as connection:
-            return int((await connection.execute(statement)).scalar_one())
+            return {row[0]: row[1] for row in await connection.execute(statement)}
 
     async def ended_before(self, when: datetime) -> tuple[Job, ...]:
         """Jobs to be tidied away."""

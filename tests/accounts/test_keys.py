@@ -87,6 +87,37 @@ def test_a_damaged_key_is_no_key(tmp_path: Path) -> None:
         read_or_make_key(tmp_path)
 
 
+@pytest.mark.parametrize("mode", [0o644, 0o660, 0o602])
+def test_a_key_that_others_may_use_is_no_key(tmp_path: Path, mode: int) -> None:
+    """One that somebody had put there, open to all, was taken without a word: the way out is said, and it works."""
+    key = read_or_make_key(tmp_path)
+    key_file(tmp_path).chmod(mode)
+    with pytest.raises(StartError, match=rf"mode {mode:04o}\).*chmod 600 .*secret.key"):
+        read_or_make_key(tmp_path)
+    key_file(tmp_path).chmod(0o600)
+    assert read_or_make_key(tmp_path) == key
+
+
+@pytest.mark.parametrize(("key_of", "folder_of", "holds"), [(0, 0, True), (7, 0, False), (7, 7, True), (0, 7, True)])
+def test_a_key_of_another_user_is_no_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key_of: int, folder_of: int, holds: bool
+) -> None:
+    """Its owner knows it, whatever its mode. But root may read the key of the folder's own user."""
+    read_or_make_key(tmp_path)
+    real, real_of_open, me = os.stat, os.fstat, os.geteuid()
+
+    def owned(about: os.stat_result, by: int) -> os.stat_result:
+        return os.stat_result((*about[:4], me + by, *about[5:10]))
+
+    monkeypatch.setattr("service.accounts.keys.os.fstat", lambda file: owned(real_of_open(file), key_of))
+    monkeypatch.setattr("service.accounts.keys.os.stat", lambda path: owned(real(path), folder_of))
+    if holds:
+        assert len(read_key(tmp_path)) == 32
+        return
+    with pytest.raises(StartError, match=rf"belongs to another user \(uid {me + 7}\).*Remove"):
+        read_key(tmp_path)
+
+
 def test_a_key_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     """A file where the folder should be: the start fails, naming the key."""
     (tmp_path / "data").write_text("in the way")

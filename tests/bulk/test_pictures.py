@@ -85,6 +85,15 @@ async def test_an_archive_is_opened_once(
     assert opened == ["0.zip", "1.zip", "2.zip", "1.zip"]
 
 
+async def test_an_archive_that_is_removed_is_closed(pictures: JobPictures, tmp_path: Path) -> None:
+    """It was kept open for a minute: so long its room on the disk was not free, and its pictures could be read."""
+    assert await pictures.use(0, 0, bytes) == b"picture 0"
+    (tmp_path / "0.zip").unlink()
+    await pictures.close(0)
+    await pictures.close(1)  # was not open
+    assert await pictures.use(0, 0, bytes) is None
+
+
 async def test_an_archive_at_rest_is_closed(pictures: JobPictures, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its directory is memory, and its file room on the disk, also when its job is removed."""
     monkeypatch.setattr("service.bulk.pictures.IDLE_S", 0.0)

@@ -325,7 +325,8 @@ async def test_removing_where_no_service_runs(tmp_path: Path) -> None:
 
 
 async def test_cancelling_when_nothing_can_be_written(tmp_path: Path) -> None:
-    """Who cancels learns it, the job stands still, and asking again ends it."""
+    """Who cancels learns it, the job goes on, and asking again ends it. It was said to be running while nothing ran,
+    until the next start."""
     answers = Answers()
     answers.hold()
     async with workshop(tmp_path, answers) as shop:
@@ -340,6 +341,32 @@ async def test_cancelling_when_nothing_can_be_written(tmp_path: Path) -> None:
         with pytest.raises(StoreFull):
             await shop.runner.cancel(job)
         shop.jobs.end = end  # type: ignore[method-assign]
-        assert not answers.flying
+        asked = len(answers.asked)
+        await until(lambda: len(answers.asked) > asked)
+        assert shop.runner.progress(job.id)
         await shop.runner.cancel(job)
+        assert not answers.flying
         assert (await shop.now(job)).status == "cancelled"
+
+
+async def test_forgetting_when_nothing_can_be_written(tmp_path: Path) -> None:
+    """What is left of it has no archive and says so, and of two who try at once only the last lets it go on. It was
+    said to be running while nothing ran, until the next start."""
+    answers = Answers()
+    answers.hold()
+    async with workshop(tmp_path, answers) as shop:
+        job = await shop.job(pictures(20))
+        await until(lambda: answers.asked)
+        remove_rows = shop.jobs.remove
+
+        async def full(job_id: int) -> None:
+            raise StoreFull("There is no room.")
+
+        shop.jobs.remove = full  # type: ignore[method-assign]
+        tries = await asyncio.gather(*(shop.runner.forget(job) for _ in range(2)), return_exceptions=True)
+        assert [type(error) for error in tries] == [StoreFull] * 2
+        failed = await shop.over(job)
+        assert (failed.status, failed.error_code) == ("failed", "archive_unreadable")
+        shop.jobs.remove = remove_rows  # type: ignore[method-assign]
+        await shop.runner.forget(failed)
+        assert await shop.jobs.ids() == frozenset()

@@ -26,16 +26,23 @@ MAX_BYTES = 3 * BLOCK_BYTES
 class Starts:
     """A runner that only notes what it is given."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, store: JobStore) -> None:
         self.folder = folder
+        self.store = store
         self.started: list[Job] = []
+        self.full = False
 
     def archive(self, job_id: int) -> Path:
         return self.folder / str(job_id) / "archive.zip"
 
     def start(self, job: Job) -> None:
-        assert self.archive(job.id).exists()
+        assert self.archive(job.id).exists() or self.full
         self.started.append(job)
+
+    async def forget(self, job: Job) -> None:
+        if self.full:
+            raise StoreFull("There is no room.")
+        await self.store.remove(job.id)
 
 
 class World:
@@ -44,7 +51,7 @@ class World:
     def __init__(self, folder: Path, store: JobStore, **changes: Any) -> None:
         self.folder = folder
         self.store = store
-        self.starts = Starts(folder)
+        self.starts = Starts(folder, store)
         self.draining = asyncio.Event()
         limits = {"max_bytes": MAX_BYTES, "max_jobs": 2} | changes
         self.inbox = Inbox(store, cast(BulkRunner, self.starts), folder, self.draining, **limits)
@@ -244,6 +251,24 @@ async def test_a_move_that_fails(world: World) -> None:
         await world.inbox.take_in("1", body(b"zip"))
     assert await world.store.list("1") == ()
     assert world.files() == ["1"]
+
+
+@pytest.mark.parametrize("full", [False, True])
+async def test_no_room_for_the_move(world: World, monkeypatch: pytest.MonkeyPatch, full: bool) -> None:
+    """A disk that was full at the very end left a job that was queued until the next start, and took one of its
+    owner's places. It is removed; where even that has no room, it is run, to fail for want of its archive."""
+
+    def no_room(*_: object) -> NoReturn:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", no_room)
+    world.starts.full = full
+    with pytest.raises(StoreFull, match="disk is full"):
+        await world.inbox.take_in("1", body(b"zip"))
+    left = await world.store.list("1")
+    assert len(left) == full
+    assert world.starts.started == [*left]
+    assert world.files() == []
 
 
 async def test_while_the_service_shuts_down(world: World) -> None:

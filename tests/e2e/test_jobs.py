@@ -18,6 +18,7 @@ import pytest
 from playwright.async_api import Browser, BrowserContext, FilePayload, Page, async_playwright, expect
 
 from service.app import Glimt
+from service.errors import StoreFull
 from tests.fakes import GatedEngine
 from tests.world import PASSWORD, make_app, png, signed_in, under_uvicorn
 
@@ -188,6 +189,60 @@ async def test_its_own_page_follows_a_job(bench: Bench) -> None:
     await expect(page.locator(".job")).to_have_attribute("data-state", "done")
 
 
+async def test_cancelled_on_its_own_page(bench: Bench) -> None:
+    """The page showed its name twice and none of its pictures until somebody loaded it anew."""
+    page = await bench.page()
+    await page.goto("/jobs")
+    await bring(page, archive("first.zip", {"a.png": png(1)}), "done")
+    bench.engine.gate.clear()
+    await bring(page, archive("slow.zip", PICTURES | {"b.png": png(3)}), "running")
+    await page.get_by_role("link", name="slow.zip", exact=True).click()
+    await page.get_by_role("button", name="Cancel slow.zip").click()
+    await expect(page.locator(".job")).to_have_attribute("data-state", "cancelled")
+    await expect(page.locator(".job-name")).to_have_count(0)
+    await expect(page.get_by_text("No answers yet.")).to_have_count(0)
+
+
+async def test_removed_in_another_window(bench: Bench) -> None:
+    """Its own page said for ever that it was running, and asked each second. The list drops its row."""
+    bench.engine.gate.clear()
+    page = await bench.page()
+    await page.goto("/jobs")
+    await bring(page, archive("slow.zip", PICTURES), "running")
+    own = await page.context.new_page()
+    await own.goto("/jobs")
+    await own.get_by_role("link", name="slow.zip", exact=True).click()
+    for _ in range(2):
+        await page.request.delete("/api/jobs/1")
+    await expect(page.locator(".job")).to_have_count(0)
+    await own.bring_to_front()
+    await expect(own.locator(".job")).to_have_count(0)
+    await expect(own.get_by_text("There is no such job of yours")).to_be_visible()
+
+
+async def test_why_it_cannot_be_cancelled(bench: Bench) -> None:
+    """The reason was thrown away, and the row only turned grey."""
+    bench.engine.gate.clear()
+    page = await bench.page()
+    await page.goto("/jobs")
+    await bring(page, archive("slow.zip", PICTURES), "running")
+    end = bench.app.house.own_jobs.store.end
+
+    async def full(*_: object, **__: object) -> bool:
+        raise StoreFull("There is no room on the disk.")
+
+    bench.app.house.own_jobs.store.end = full  # type: ignore[method-assign]
+    for _ in range(2):
+        await page.get_by_role("button", name="Cancel slow.zip").click()
+        await expect(page.locator("#jobs .problem")).to_have_count(1)
+    await expect(page.locator("#jobs .problem")).to_contain_text("There is no room on the disk.")
+    await expect(page.locator(".job")).to_have_attribute("data-state", "running")
+    bench.app.house.own_jobs.store.end = end  # type: ignore[method-assign]
+    await page.get_by_role("button", name="Cancel slow.zip").click()
+    await expect(page.locator(".job")).to_have_attribute("data-state", "cancelled")
+    await expect(page.locator("#jobs .problem")).to_have_count(0)
+
+
 async def test_what_is_no_zip_is_refused_at_once(bench: Bench) -> None:
     """A picture is not sent; something that only is called a zip becomes a job that says what is wrong."""
     page = await bench.page()
@@ -204,7 +259,9 @@ async def test_without_javascript(bench: Bench) -> None:
     await page.goto("/jobs")
     await page.locator("#zip").set_input_files(archive("plain.zip", PICTURES))
     await page.get_by_role("button", name="Send").click()
-    await expect(page.locator(".job")).to_have_attribute("data-state", "done", timeout=20_000)  # it reloads itself
+    async with asyncio.timeout(20):
+        while await page.locator(".job").get_attribute("data-state") != "done":
+            await page.goto("/jobs")
     await page.get_by_role("link", name="plain.zip", exact=True).click()
     await page.locator(".tile a").first.click()
     await page.locator("summary", has_text="Wrong").click()

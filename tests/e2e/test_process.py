@@ -169,6 +169,24 @@ async def test_a_second_service_in_the_folder_is_refused(tmp_path: Path) -> None
             assert (await client.get("/healthz")).status_code == 200
 
 
+async def test_a_service_that_drains_is_not_asked(tmp_path: Path) -> None:
+    """While somebody's request held up the end, the lock still named the free port: `glimt users` showed the key, and
+    new passwords, to whoever listened there by then. Now it says what goes on, with exit code 3."""
+    async with glimt_serve(tmp_path, "--model", "demo") as (process, client):
+        reader, writer = await asyncio.open_connection("127.0.0.1", client.base_url.port)
+        head = "POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nContent-Length: 9\r\n"
+        writer.write(f"{head}Expect: 100-continue\r\n\r\n".encode())
+        assert b"100 Continue" in await reader.readline()  # it is being answered
+        process.terminate()
+        async with asyncio.timeout(20):
+            while holder(tmp_path) != Holder(pid=process.pid, ending=True):  # noqa: ASYNC110 (another process)
+                await asyncio.sleep(0.01)
+        code, _, words = await glimt(tmp_path, "users", "list")
+        assert (code, f"process {process.pid}, which is shutting down: try again" in words) == (3, True)
+        writer.close()
+        assert await process.wait() == -signal.SIGTERM
+
+
 async def test_the_first_start_where_everybody_needs_an_account(tmp_path: Path) -> None:
     """One admin, whose password is on the console once and in no log; local commands need none."""
     arguments = ["--model", "demo", "--auth", "required"]

@@ -18,7 +18,7 @@ from service.errors import ClientGone, GlimtError
 from service.http.feedback import MAX_BODY_BYTES, FeedbackEndpoints
 from service.settings import KeepImages
 from service.store.database import Database
-from service.store.feedback import FeedbackStore
+from service.store.feedback import FeedbackDraft, FeedbackStore
 from service.store.pictures import PictureStore
 from tests.world import belongings
 
@@ -35,6 +35,7 @@ class World:
     """The endpoints with a real store, and a client; the header X-Owner plays the accounts to come."""
 
     def __init__(self, db: Database, pictures: PictureStore, keep_images: KeepImages) -> None:
+        self.db = db
         self.pictures = pictures
         self.endpoints = FeedbackEndpoints(FeedbackStore(db), pictures, belongings(db, pictures, keep_images))
         app = Starlette(
@@ -274,3 +275,37 @@ async def test_undo_forgets_a_picture_kept_only_for_it(tmp_path: Path, keep_imag
         assert await world.pictures.has(sha256)
         await world.client.delete(f"/feedback/{rows[1]['id']}")
         assert await world.pictures.has(sha256) is stays
+
+
+@pytest.mark.parametrize("keep_images", ["feedback", "all"])
+async def test_a_picture_of_others_is_not_there(tmp_path: Path, keep_images: KeepImages) -> None:
+    """Whoever knew the hash of a picture learned whether it was kept, and with keep_images=all removed it by taking
+    back feedback that named it. Here one that anybody's feedback is about."""
+    eva, bo = {"X-Owner": "8"}, {"X-Owner": "7"}
+    async with a_world(tmp_path, keep_images) as world:
+        sha256 = await world.pictures.keep(b"picture")
+        said = SAID | {"image_sha256": sha256}
+        for another in ({}, {}, eva):
+            await world.client.post("/feedback", json=said, headers=another)
+            row = (await world.client.post("/feedback", json=said, headers=bo)).json()
+            assert row["image_kept"] is False
+            assert (await world.client.delete(f"/feedback/{row['id']}", headers=bo)).status_code == 204
+            assert await world.pictures.has(sha256)
+
+
+async def test_anybody_may_say_something_about_a_picture_of_nobodys(tmp_path: Path) -> None:
+    """Without accounts feedback says truly that its picture was kept, whoever sent it; of an account's it does not."""
+    async with a_world(tmp_path, "all") as world:
+        nobodys, evas = await world.pictures.keep(b"nobody's"), await world.pictures.keep(b"eva's")
+        await FeedbackStore(world.db).add(
+            FeedbackDraft(
+                predicted_class="cat", score=0.5, image_file_name="a.png", image_sha256=evas, image_kept=True
+            ),
+            owner="8",
+            idempotency_key=None,
+        )
+        kept = [
+            (await world.client.post("/feedback", json=SAID | {"image_sha256": sha256})).json()["image_kept"]
+            for sha256 in (nobodys, nobodys, evas)
+        ]
+    assert kept == [True, True, False]

@@ -4,7 +4,7 @@ import asyncio
 import io
 import zipfile
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from service.app import Glimt
+from service.store.jobs import JobItem
 from tests.fakes import GatedEngine
 from tests.world import in_process, make_app, png, signed_in, under_uvicorn, until
 
@@ -208,6 +209,19 @@ async def test_a_running_job_is_cancelled_and_what_is_over_removed(world: World)
     assert (await world.client.get(f"/api/jobs/{job['id']}")).status_code == 404
 
 
+async def test_who_only_cancels_removes_nothing(world: World) -> None:
+    """A DELETE meant to cancel came just after the job's end and took all its results with it."""
+    job = await world.done()
+    for _ in range(2):
+        answer = await world.client.delete(f"/api/jobs/{job}?keep=true")
+        assert (answer.status_code, answer.json()["status"], answer.json()["done"]) == (200, "done", 4)
+    assert len(await world.get(f"/api/jobs/{job}/results")) == 6
+    world.engine.gate.clear()
+    running = (await world.send(zipped({"new.png": png(77)})))["id"]
+    assert (await world.client.delete(f"/api/jobs/{running}?keep=true")).json()["status"] == "cancelled"
+    assert (await world.client.delete(f"/api/jobs/{job}?keep=perhaps")).status_code == 422
+
+
 async def test_the_list_is_newest_first_and_turns(world: World) -> None:
     """By the id of the last one seen."""
     ids = [await world.done() for _ in range(3)]
@@ -287,6 +301,29 @@ async def test_the_report(world: World) -> None:
     assert {it["label"]: it["support"] for it in found["classes"]}["class_9"] == 2
 
 
+async def test_a_report_after_another_model(world: World) -> None:
+    """Folders whose class only the guesses below the first named counted among the first five, but not as pictures:
+    top-5 was more than all. What the model of then guessed is a class."""
+    job = await world.done()
+    item = (await world.get(f"/api/jobs/{job}/items?limit=1"))[0]
+    house = world.app.house
+    run = await house.own_jobs.store.add(None, "old.zip", 1)
+    old = JobItem(
+        position=0,
+        name="old_2/a.png",
+        status="done",
+        image_sha256=item["image_sha256"],
+        label="old_1",
+        score=0.6,
+        guesses=[("old_1", 0.6), ("old_2", 0.4)],
+        truth="old_2",
+        model_version="old",
+    )
+    await house.own_jobs.store.checkpoint(run.id, [old, replace(old, position=1, truth="old_1")])
+    found = (await world.get(f"/api/jobs/{run.id}/report"))["accuracy"]
+    assert [found[name] for name in ("pictures", "unknown", "top_1", "top_5")] == [2, 0, 0.5, 1.0]
+
+
 async def test_a_report_without_folders(world: World) -> None:
     """There is no accuracy to speak of."""
     job = await world.send(zipped({"a.png": png(1)}))
@@ -358,6 +395,33 @@ async def test_a_row_asks_until_its_job_is_over(world: World) -> None:
     row = await world.client.get(f"/jobs/{job}/live?page=own")
     assert "hx-trigger" not in row.text
     assert row.headers["hx-refresh"] == "true"
+
+
+async def test_cancelled_on_its_own_page(world: World) -> None:
+    """That page got the list's row: with the name twice, and still without the report and the pictures there are."""
+    world.engine.gate.clear()
+    job = (await world.send())["id"]
+    assert f'hx-post="/jobs/{job}/cancel?page=own"' in (await world.client.get(f"/jobs/{job}")).text
+    row = await world.client.post(f"/jobs/{job}/cancel?page=own", headers=FRAGMENT)
+    assert (row.status_code, row.headers["hx-refresh"]) == (200, "true")
+    assert "job-name" not in row.text
+
+
+async def test_a_row_keeps_the_focus(world: World) -> None:
+    """Rows are exchanged each second: without an id, a link lost the keyboard's focus before it could be pressed."""
+    job = await world.done()
+    row = (await world.client.get(f"/jobs/{job}/live?page=own")).text
+    assert [form for form in ("json", "ndjson", "csv") if f'id="{form}-{job}"' in row] == ["json", "ndjson", "csv"]
+
+
+@pytest.mark.parametrize("path", ["/jobs", "/jobs/1"])
+async def test_no_page_reloads_by_itself(world: World, path: str) -> None:
+    """Without JavaScript it did every 5 seconds: whoever had just chosen a zip lost it. There is a link instead."""
+    world.engine.gate.clear()
+    await world.send()
+    page = (await world.client.get(path)).text
+    assert "http-equiv" not in page
+    assert f'href="{path}">See how it goes now</a></noscript>' in page
 
 
 async def test_a_refused_form_is_the_page_with_the_reason(world: World) -> None:

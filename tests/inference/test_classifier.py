@@ -119,6 +119,18 @@ async def test_cache_is_bounded_and_drops_the_least_recently_used() -> None:
         assert not (await classifier.classify(png(2))).receipt.cached
 
 
+async def test_archives_push_nothing_out_of_the_cache() -> None:
+    """A bulk job of a few thousand pictures left none of the answers that people ask for again."""
+    engine = GatedEngine()
+    async with classifying(engine, cache_entries=2) as classifier:
+        await classifier.classify(png(1))
+        for red in range(2, 6):
+            await classifier.classify(png(red), lane=BULK, patient=True)
+        assert (await classifier.classify(png(1))).receipt.cached
+        assert (await classifier.classify(png(1), lane=BULK, patient=True)).receipt.cached
+        assert not (await classifier.classify(png(5))).receipt.cached
+
+
 async def test_cache_entries_0_computes_everything() -> None:
     """Off is off: neither cache nor single-flight."""
     engine = GatedEngine()

@@ -241,3 +241,36 @@ async def test_export_is_all_of_the_account_and_no_secret(world: World, monkeypa
     said = b"".join(lines)
     for secret in (b"argon2", b"d" * 64, b"e" * 64, b"secret", b"bo@", b"password", b"token_version", b"theirs"):
         assert secret not in said
+
+
+async def test_whose_a_kept_picture_is(keeping_all: World) -> None:
+    """An account's with an answer to it or feedback it is kept for; nobody's where no account's row is about it."""
+    world = keeping_all
+    answered = (await world.answered(world.ada, b"answered")).image_sha256
+    said = (await world.said(world.ada, b"said")).image_sha256 or ""
+    shared = (await world.said(None, b"shared")).image_sha256 or ""
+    await world.answered(world.ada, b"shared")
+    alone = await world.pictures.keep(b"alone")
+    who = (world.ada.owner, world.bo.owner, None)
+    of = {name: [await world.belongings.concerns(name, owner) for owner in who] for name in (answered, said)}
+    assert of == {answered: [True, False, False], said: [True, False, False]}
+    assert [await world.belongings.concerns(shared, owner) for owner in who] == [True, False, True]
+    assert [await world.belongings.concerns(alone, owner) for owner in who] == [False, False, True]
+
+
+async def test_naming_a_picture_of_others_neither_removes_nor_holds_it(keeping_all: World) -> None:
+    """Feedback with the hash of a picture removed it, when it was taken back or its account deleted; and it held the
+    picture of somebody who had deleted all of theirs."""
+    world = keeping_all
+    nobodys, hers = await world.pictures.keep(b"nobody's"), (await world.answered(world.ada, b"hers")).image_sha256
+    for sha256 in (nobodys, hers):
+        draft = FeedbackDraft(predicted_class="cat", score=0.5, image_file_name="a.png", image_sha256=sha256)
+        taken_back, _ = await world.feedback.add(draft, owner=world.bo.owner, idempotency_key=None)
+        await world.feedback.add(draft, owner=world.bo.owner, idempotency_key=None)
+        assert await world.belongings.remove_feedback(taken_back.id, world.bo.owner)
+    assert await world.kept(nobodys, hers) == [True, True]
+    await world.belongings.remove_history(world.ada)
+    assert await world.kept(nobodys, hers) == [True, False]
+    await world.users.set_role(world.ada.id, "admin")
+    await world.belongings.remove(world.bo)
+    assert await world.kept(nobodys) == [True]

@@ -120,10 +120,14 @@ async def test_export_of_nothing_is_empty(store: FeedbackStore) -> None:
 
 
 async def test_mentioned_are_every_owners_pictures(store: FeedbackStore) -> None:
-    """A picture may be forgotten only when nobody's feedback is about it."""
-    for owner in ("eva", "bo"):
-        await store.add(replace(CAT, image_sha256="a" * 64), owner=owner, idempotency_key=None)
+    """A picture may be forgotten only when it is kept for nobody's feedback. Feedback that named another's picture
+    held it."""
+    for owner in ("eva", None):
+        await store.add(replace(CAT, image_sha256="a" * 64, image_kept=True), owner=owner, idempotency_key=None)
+    for name in "ab":
+        await store.add(replace(CAT, image_sha256=name * 64), owner="bo", idempotency_key=None)
     assert await store.mentioned(["a" * 64, "b" * 64]) == {"a" * 64}
+    assert await store.owners("a" * 64) == {"eva", None}
 
 
 @pytest.mark.parametrize(("name", "limit"), [item for item in feedback.MAX_CHARS.items() if item[0] in CAT.__slots__])

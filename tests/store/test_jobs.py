@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.errors import NotFound
 from service.store import jobs
 from service.store.database import Database
 from service.store.jobs import ItemFilter, Job, JobItem, JobStore, items_table
@@ -173,6 +174,17 @@ async def test_all_items_over_several_chunks(store: JobStore, filled: Job, monke
     """Each once, in order."""
     monkeypatch.setattr(jobs, "_CHUNK_ROWS", 5)
     assert [item.position async for item in store.all_items(filled.id)] == [*range(12)]
+
+
+async def test_reading_what_is_removed_meanwhile(store: JobStore, filled: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A download whose job was removed under way ended as if it were whole."""
+    monkeypatch.setattr(jobs, "_CHUNK_ROWS", 5)
+    assert len([item async for item in store.all_items(filled.id, least=12)]) == 12
+    reading = store.all_items(filled.id, least=12)
+    await anext(reading)
+    await store.remove(filled.id)
+    with pytest.raises(NotFound, match="removed while"):
+        [item async for item in reading]
 
 
 async def test_figures(store: JobStore, filled: Job) -> None:

@@ -9,11 +9,17 @@ export function watchRows(root, announce) {
     for (const row of document.querySelectorAll(".job[hx-get]")) htmx.trigger(row, "refresh")
   })
   root.addEventListener("htmx:beforeSwap", (event) => {
-    const { xhr, target } = event.detail
+    const { xhr, target, requestConfig } = event.detail
     if (!target.matches(".job")) return
-    if (isPoll(event) && xhr.status === 404) target.closest("li")?.remove() // removed in another window
-    if (isPoll(event) && xhr.status >= 400) event.detail.shouldSwap = false
-    target.classList.toggle("lost", xhr.status >= 400)
+    const refused = xhr.status >= 400
+    if (requestConfig.elt === target) { // it asked for itself
+      if (refused) event.detail.shouldSwap = false
+      if (xhr.status === 404) removed(target)
+      target.classList.toggle("lost", refused)
+      return
+    }
+    target.parentElement.querySelector(":scope > .problem")?.remove() // of the last try
+    if (refused) event.detail.swapOverride = "afterend" // the row stays, with the reason below it
   })
   for (const silence of ["htmx:sendError", "htmx:timeout"]) {
     root.addEventListener(silence, (event) => event.target.closest?.(".job")?.classList.add("lost"))
@@ -26,4 +32,10 @@ export function watchRows(root, announce) {
   })
 }
 
-const isPoll = (event) => event.detail.elt?.matches?.(".job") || event.target.matches?.(".job")
+const isPoll = (event) => event.target.matches?.(".job")
+
+function removed(row) { // in another window
+  const inList = row.closest("li")
+  if (inList) inList.remove()
+  else location.reload() // its own page: there is none any more, and that is what it says then
+}
