@@ -39,7 +39,7 @@ CLIENT = """
 import os, socket, sys
 port, size = map(int, sys.argv[1:])
 connection = socket.create_connection(("127.0.0.1", port))
-head = ["POST /predict HTTP/1.1", "Host: x", "Content-Type: image/jpeg", f"Content-Length: {size}", "", ""]
+head = ["POST /predict HTTP/1.1", "Host: localhost", "Content-Type: image/jpeg", f"Content-Length: {size}", "", ""]
 head = "\\r\\n".join(head).encode()
 picture, answers = os.urandom(size - 8), connection.makefile("rb")
 for requests in sys.stdin:

@@ -14,6 +14,11 @@ from service.errors import StartError
 from service.settings import Settings
 
 
+KEEP_ALIVE_S = 75
+"""As nginx. Shorter than a client's pause, a request meets a connection that is just being closed; load balancers keep
+theirs for 60 s."""
+
+
 class Server(uvicorn.Server):
     """Ends on SIGTERM after everything admitted was answered, soon after `grace_s` at the latest.
 
@@ -43,6 +48,7 @@ class Server(uvicorn.Server):
                 server_header=False,
                 proxy_headers=bool(settings.forwarded_allow_ips),  # uvicorn believes whoever is on this machine
                 forwarded_allow_ips=settings.forwarded_allow_ips,
+                timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=max(1, round(settings.grace_s)),
             )
         )

@@ -108,7 +108,7 @@ async def under_uvicorn(app: Glimt, settings: Settings | None = None) -> AsyncIt
     with free_socket() as listening:
         task = asyncio.create_task(server.serve(sockets=[listening]))
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(120):  # a model may have to be prepared on a busy machine
                 while not server.started:  # noqa: ASYNC110 (uvicorn offers no event)
                     await asyncio.sleep(0.01)
                 await app.house.worker.loaded()

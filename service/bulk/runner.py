@@ -21,7 +21,7 @@ from service.bulk.run import Progress, Run
 from service.bulk.turns import Turns
 from service.bulk.window import Window
 from service.bulk.work import INTERNAL, RETRY_S, Classifies, Work
-from service.errors import Draining, GlimtError, StoreBusy, StoreFull
+from service.errors import ArchiveInvalid, ArchiveTooLarge, Draining, GlimtError, StoreBusy, StoreFull
 from service.store.jobs import Job, JobStore
 
 T = TypeVar("T")
@@ -170,17 +170,19 @@ class BulkRunner:
                 log.info("job interrupted", job=job.id, reason=error.detail)
                 return
             log.info("job failed", job=job.id, reason=error.detail)
-            await self._fail(run, error.code, error.detail)
+            if await self._fail(run, error.code, error.detail) and isinstance(error, ArchiveInvalid | ArchiveTooLarge):
+                await self.in_thread(lambda: self.archive(job.id).unlink(missing_ok=True))  # nobody can read it
         except Exception:
             log.exception("job failed", job=job.id)
             await self._fail(run, "internal", INTERNAL)
 
-    async def _fail(self, run: Run, code: str, detail: str) -> None:
+    async def _fail(self, run: Run, code: str, detail: str) -> bool:
         end = self._jobs.end
         try:
-            await self._work.insist(run, lambda: end(run.job.id, "failed", code=code, detail=detail))
+            return await self._work.insist(run, lambda: end(run.job.id, "failed", code=code, detail=detail))
         except Exception:  # then the next start finds it unfinished, and fails it again
             log.exception("a failed job could not be ended", job=run.job.id)
+            return False
 
 
 async def remove(jobs: JobStore, folder: Path, job: Job) -> None:

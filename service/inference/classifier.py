@@ -18,6 +18,7 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from service.cores import be_nice
 from service.errors import Conflict, DeadlineExceeded, Draining, NotReady, QueueFull
 from service.inference import images
 from service.inference.batcher import Batcher
@@ -89,6 +90,8 @@ class Classifier:
         self._observe_receipt = observe_receipt
         self._keep_picture = keep_picture
         self._decoders = ThreadPoolExecutor(settings.decode_workers, thread_name_prefix="decode")
+        # a pool of its own, or callers would stand behind the pictures of a zip
+        self._bulk_decoders = ThreadPoolExecutor(settings.decode_workers, "decode-bulk", initializer=be_nice)
         self._batcher = Batcher[NDArray[np.uint8], Scored](
             worker.run,
             max_batch=DEFAULT.max_batch if settings.max_batch == "auto" else settings.max_batch,
@@ -114,7 +117,8 @@ class Classifier:
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
-        self._stack.callback(self._decoders.shutdown, wait=False, cancel_futures=True)
+        for pool in (self._decoders, self._bulk_decoders):
+            self._stack.callback(pool.shutdown, wait=False, cancel_futures=True)
         await self._stack.enter_async_context(self._batcher)
         return self
 
@@ -304,7 +308,8 @@ class Classifier:
         if wanted.patient:
             await self._batcher.wait_for_room()
         with self._batcher.announce():
-            pixels, image, decode_ms = await self._loop.run_in_executor(self._decoders, self._decode, wanted, sha256)
+            pool = self._decoders if wanted.lane == INTERACTIVE else self._bulk_decoders
+            pixels, image, decode_ms = await self._loop.run_in_executor(pool, self._decode, wanted, sha256)
         outcome = await self._batcher.submit(pixels, deadline=wanted.deadline, lane=wanted.lane)
         receipt = Receipt(
             decode_ms=decode_ms,

@@ -15,6 +15,8 @@ Lane = Literal["interactive", "bulk"]
 INTERACTIVE: Lane = "interactive"
 BULK: Lane = "bulk"
 BULK_TURN = 4  # a waiting bulk lane gets a quarter of a batch after this many batches without it
+COMPANY_S = 1.0  # so long after an interactive job another is expected, and should find no long batch before it
+BULK_IN_COMPANY = 1  # jobs in a bulk batch then: the next caller waits for one picture, not for a batch of them
 
 
 @dataclass(eq=False, slots=True)
@@ -28,13 +30,15 @@ class Job(Generic[Item, Result]):
 
 
 class Lanes(Generic[Item, Result]):
-    """Interactive before bulk, yet bulk never starves; arrival order within a lane, unless `overload` stands."""
+    """Interactive before bulk, yet bulk never starves; arrival order within a lane, unless `overload` stands. Bulk
+    jobs take whole batches only while no interactive caller is about."""
 
     def __init__(self, overload: Overload) -> None:
         self.overload = overload
         self._interactive: dict[Job[Item, Result], None] = {}  # dicts as ordered sets: leaving early costs O(1)
         self._bulk: dict[Job[Item, Result], None] = {}
         self._bulk_passed_over = 0
+        self._company_until = -math.inf
 
     def __len__(self) -> int:
         return len(self._interactive) + len(self._bulk)
@@ -71,12 +75,21 @@ class Lanes(Generic[Item, Result]):
             newest_first=newest_first,
         )
         batch += urgent
-        batch += _pop(self._bulk, count - len(batch), now, done_at)
+        if urgent:
+            self._company_until = now + COMPANY_S
+        batch += _pop(self._bulk, self._left_for_bulk(count, len(batch), now), now, done_at)
         passed_over = self._bulk and len(batch) == len(urgent)
         self._bulk_passed_over = self._bulk_passed_over + 1 if passed_over else 0
         if urgent:
             self.overload.note(now, done_at - max(job.arrived for job in urgent), len(urgent))
         return batch, refused
+
+    def _left_for_bulk(self, count: int, taken: int, now: float) -> int:
+        """Places for bulk jobs in a batch that has so many others. With interactive callers about it makes none of
+        theirs longer, and batches of its own are short."""
+        if now >= self._company_until:
+            return count - taken
+        return min(count, BULK_IN_COMPANY) if not taken else 0
 
     def _pop_too_old(self, done_at: float) -> list[Job[Item, Result]]:
         """A job without a deadline has said that it will wait, and stays."""

@@ -276,6 +276,23 @@ async def test_a_fault_of_ours_ends_one_job(tmp_path: Path) -> None:
     assert "secret" not in str(overs[0].error_detail)
 
 
+async def test_what_is_no_archive_is_not_kept(tmp_path: Path) -> None:
+    """500 MB that nobody could read lay there for a week, and did not count among its owner's jobs. One whose end
+    cannot be stored is kept until it can: the next start shall find the same fault."""
+    async with workshop(tmp_path) as shop:
+        job = await shop.job(b"nonsense")
+        assert (await shop.over(job)).error_code == "archive_invalid"
+        assert not shop.runner.archive(job.id).exists()
+
+        async def broken(*_: object, **__: object) -> bool:
+            raise RuntimeError
+
+        shop.jobs.end = broken  # type: ignore[method-assign]
+        job = await shop.job(b"nonsense")
+        assert (await shop.over(job)).status == "queued"
+        assert shop.runner.archive(job.id).exists()
+
+
 async def test_leftovers_go_at_the_start(tmp_path: Path) -> None:
     """Folders without a job: those of jobs. Whatever else lies there is somebody else's."""
     async with workshop(tmp_path) as shop:

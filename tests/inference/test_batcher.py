@@ -11,7 +11,7 @@ import pytest
 from service.errors import DeadlineExceeded, Draining, EngineFailed, NotReady, QueueFull
 from service.inference.batcher import FIRST_GUESS_S, Batcher
 from service.inference.batches import Batch, Outcome
-from service.inference.lanes import BULK, BULK_TURN
+from service.inference.lanes import BULK, BULK_TURN, COMPANY_S
 from service.inference.overload import Overload
 from tests.warp import settle, warp_loop, warped
 
@@ -550,15 +550,27 @@ async def test_arrival_order() -> None:
 
 @warped
 async def test_interactive_goes_before_bulk() -> None:
-    """A bulk job waits while interactive ones do, and fills what they leave of a batch."""
+    """A bulk job waits while interactive ones do, and makes none of their batches longer."""
     runner = Runner()
     async with numbers(runner) as batcher:
         blocker = await busy(batcher, runner)
-        tasks = send(batcher, 100, 101, 102, lane=BULK) + send(batcher, 1, 2)
+        tasks = send(batcher, 100, 101, lane=BULK) + send(batcher, 1, 2)
         await settle()
         runner.gate.set()
         await asyncio.gather(blocker, *tasks)
-    assert runner.batches[1:] == [[1, 2, 100, 101], [102]]
+    assert runner.batches[1:] == [[1, 2], [100], [101]]
+
+
+@warped
+async def test_bulk_batches_are_short_while_callers_are_about() -> None:
+    """Whoever comes next waits for one picture; once nobody has come for a while, whole batches."""
+    runner = Runner()
+    async with numbers(runner) as batcher:
+        await batcher.submit(1)
+        await asyncio.gather(*send(batcher, 100, 101, lane=BULK))
+        await asyncio.sleep(COMPANY_S)
+        await asyncio.gather(*send(batcher, 102, 103, 104, lane=BULK))
+    assert runner.batches == [[1], [100], [101], [102, 103, 104]]
 
 
 @warped

@@ -47,6 +47,8 @@ MUTATIONS = [
     ("lanes", "the patient are refused", "if job.deadline < math.inf and self", "if self"),
     ("lanes", "bulk first", "batch += urgent\n", "batch = batch + urgent if bulk_turn else urgent[::-1]\n"),
     ("lanes", "bulk starves", "self._bulk_passed_over >= BULK_TURN", "False"),
+    ("lanes", "bulk takes no notice of callers", "if now >= self._company_until:", "if True:"),
+    ("lanes", "callers are about for ever", "self._company_until = now + COMPANY_S", "self._company_until = math.inf"),
     ("lanes", "bulk takes all its turn", "max(1, count // 4) if bulk_turn", "count if bulk_turn"),
     ("lanes", "always newest first", "newest_first=newest_first,", "newest_first=True,"),
     ("lanes", "never newest first", "newest_first=newest_first,", "newest_first=False,"),

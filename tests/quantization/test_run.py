@@ -101,7 +101,7 @@ async def test_the_published_version_is_served(data: Path) -> None:
     transport = httpx2.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),
-        httpx2.AsyncClient(transport=transport, base_url="http://test") as client,
+        httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client,
     ):
         await app.house.worker.loaded()
         answers = [(await client.post("/predict", content=path.read_bytes())).json() for path in EXAMPLES]
