@@ -148,7 +148,7 @@ class Driver:
         self._app = app
         self._picture = os.urandom(size - 8)
         self._numbers = count()
-        self._headers = [(b"host", b"x"), (b"content-type", b"image/jpeg"), (b"content-length", b"%d" % size)]
+        self._headers = [(b"host", b"localhost"), (b"content-type", b"image/jpeg"), (b"content-length", b"%d" % size)]
 
     async def cost_us(self, requests: int) -> float:
         """A `Cost`."""

@@ -9,7 +9,6 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-
 NICE = 10
 """Half of the way to the least: a ninth of the time of a thread that wants the same core."""
 

@@ -13,7 +13,6 @@ from service.connections import Bounded, raise_open_files
 from service.errors import StartError
 from service.settings import Settings
 
-
 KEEP_ALIVE_S = 75
 """As nginx. Shorter than a client's pause, a request meets a connection that is just being closed; load balancers keep
 theirs for 60 s."""
