@@ -14,6 +14,7 @@ from service.errors import BadRequest, Unavailable
 
 CHUNK_BYTES = 256 * 1024
 ASK_S = 0.5
+AGAIN_S = 1.0
 TRIES = 120
 """Of a service that has no place for another job, or cannot be reached in between."""
 OVER = ("done", "failed", "cancelled")
@@ -41,11 +42,14 @@ class RemoteJob:
                 said = job["error"] or {"detail": "Somebody cancelled the job."}
                 raise BadRequest(f"{path}: {said['detail']}")
             address = f"/api/jobs/{job['id']}/results?format=ndjson"
-            async with client.stream("GET", address, headers=self._headers()) as reply:
-                if not reply.is_success:
-                    raise self._refusal(reply, orjson.loads(await reply.aread()))
-                async for line in reply.aiter_lines():
-                    yield orjson.loads(line)
+            try:
+                async with client.stream("GET", address, headers=self._headers()) as reply:
+                    if not reply.is_success:
+                        raise self._refusal(reply, orjson.loads(await reply.aread()))
+                    async for line in reply.aiter_lines():
+                        yield orjson.loads(line)
+            except httpx2.TransportError as error:
+                raise self._lost(error) from error
 
     @asynccontextmanager
     async def _job(self, client: httpx2.AsyncClient, path: Path, told: Told) -> AsyncIterator[Document]:
@@ -62,7 +66,7 @@ class RemoteJob:
             yield job
         finally:  # it was made for this command alone
             with suppress(BadRequest, Unavailable, httpx2.TransportError):
-                while (await self._ask(client, "DELETE", f"/api/jobs/{job['id']}")).get("status"):
+                while (await self._ask(client, "DELETE", f"/api/jobs/{job['id']}", tries=3)).get("status"):
                     pass
 
     async def _ask(
@@ -74,22 +78,26 @@ class RemoteJob:
         params: Mapping[str, str] | None = None,
         body: Callable[[], AsyncIterator[bytes]] | None = None,
         headers: Mapping[str, str] | None = None,
+        tries: int = TRIES,
     ) -> Document:
-        """The answer's document, {} without one. What is refused for now is asked again."""
-        for attempt in range(TRIES):
+        """The answer's document, {} without one. What is refused for now is asked again, and after a broken connection
+        what may be asked twice: the service may be starting anew, and the job goes on with it."""
+        for attempt in range(tries):
+            last = attempt == tries - 1
             content = body() if body else None
             try:
                 reply = await client.request(
                     method, address, params=params, content=content, headers={**self._headers(), **(headers or {})}
                 )
             except httpx2.TransportError as error:
-                raise Unavailable(
-                    f"The service at {self._url} cannot be reached: {error or type(error).__name__}."
-                ) from error
-            if reply.status_code not in (429, 503) or attempt == TRIES - 1:
+                if last or method == "POST":
+                    raise self._lost(error) from error
+                await asyncio.sleep(AGAIN_S)
+                continue
+            if reply.status_code not in (429, 503) or last:
                 break
             told_s = reply.headers.get("Retry-After", "")
-            await asyncio.sleep(min(float(told_s), 30) if told_s.isdecimal() else 1)
+            await asyncio.sleep(min(float(told_s), 30) if told_s.isdecimal() else AGAIN_S)
         try:
             document = orjson.loads(reply.content) if reply.content else {}
         except orjson.JSONDecodeError as error:
@@ -97,6 +105,9 @@ class RemoteJob:
         if not reply.is_success:
             raise self._refusal(reply, document)
         return dict(document)
+
+    def _lost(self, error: httpx2.TransportError) -> Unavailable:
+        return Unavailable(f"The service at {self._url} cannot be reached: {error or type(error).__name__}.")
 
     def _refusal(self, reply: httpx2.Response, document: Document) -> Exception:
         if reply.status_code in (401, 403):
