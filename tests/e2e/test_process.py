@@ -224,4 +224,4 @@ async def test_a_demo_account_is_refused_where_others_can_reach_it(tmp_path: Pat
     code, _, words = await glimt(
         tmp_path, "serve", "--model", "demo", "--port", "0", "--host", "0.0.0.0", GLIMT_DEMO_ACCOUNT="1"
     )
-    assert (code, "leave out --demo-account (GLIMT_DEMO_ACCOUNT)" in words) == (3, True), words
+    assert (code, "Leave out --demo-account (GLIMT_DEMO_ACCOUNT)" in words) == (3, True), words

@@ -69,7 +69,7 @@ async def answering(answer: Callable[[bytes], bytes]) -> AsyncIterator[int]:
         head = (await reader.readuntil(b"\r\n\r\n")).lower()
         if b"content-length: " in head:
             await reader.readexactly(int(head.split(b"content-length: ")[1].split()[0]))
-        writer.write(answer(head))
+        writer.write(answer(head).replace(b"\r\n", b"\r\nConnection: close\r\n", 1))  # or it is used once more
         await writer.drain()
         writer.close()
 
