@@ -27,7 +27,7 @@ from service.store.history import HistoryStore
 from service.store.jobs import JobStore
 from service.store.pictures import PictureStore
 from service.store.tokens import TokenStore
-from service.store.users import Role, UserStore
+from service.store.users import Role, User, UserStore
 from tests.fakes import GatedEngine
 
 CLASSES = ClassTable(tuple(f"class_{n}" for n in range(10)), (None,) * 10, ("",) * 10)
@@ -74,18 +74,21 @@ async def in_process(app: Glimt) -> AsyncIterator[httpx2.AsyncClient]:
             yield client
 
 
+async def account(app: Glimt, name: str, role: Role) -> User:
+    """An account that is made now: <name>@example.org with PASSWORD."""
+    email = f"{name}@example.org"
+    return await app.house.accounts.create(name=name, email=email, password=PASSWORD, role=role)
+
+
 async def signed_in(app: Glimt, name: str = "ada", role: Role = "user") -> dict[str, str]:
     """Headers of an account that is made now: <name>@example.org with PASSWORD, by a Bearer token."""
-    accounts = app.house.accounts
-    user = await accounts.create(name=name, email=f"{name}@example.org", password=PASSWORD, role=role)
-    return {"authorization": f"Bearer {accounts.token_for(user)}"}
+    user = await account(app, name, role)
+    return {"authorization": f"Bearer {app.house.accounts.token_for(user)}"}
 
 
 async def session(app: Glimt, name: str = "ada", role: Role = "user") -> str:
     """The session cookie of an account that is made now, as <name>@example.org with PASSWORD."""
-    accounts = app.house.accounts
-    user = await accounts.create(name=name, email=f"{name}@example.org", password=PASSWORD, role=role)
-    return await accounts.open_session(user, "a test", None)
+    return await app.house.accounts.open_session(await account(app, name, role), "a test", None)
 
 
 def operator(folder: Path) -> dict[str, str]:

@@ -17,7 +17,7 @@ from service.accounts.passwords import MIN_CHARS as MIN_PASSWORD_CHARS
 from service.accounts.passwords import check_new
 from service.errors import Conflict, EmailTaken, GlimtError, InvalidField, NotFound, Unauthorized
 from service.http.access import caller_of, identity_of, session_of, user_of
-from service.http.accounts import MAX_TOKEN_DAYS
+from service.http.accounts import MAX_TOKEN_DAYS, delete_account
 from service.http.forms import DeletionForm, NextQuery, PasswordForm, SignInForm, SignUpForm, TokenForm
 from service.http.operation import GO, PAGE, SET_COOKIE, WRITE_ERRORS, Operation, form
 from service.http.presentation import Wrong
@@ -208,11 +208,9 @@ class AccountPages:
         user, form = user_of(request), await fields_of(request)
         try:
             await self._accounts.sign_in(user.email, form.get("password", ""), caller_of(request))
-            await self._belongings.remove(user)
+            await delete_account(self._accounts, self._belongings, user)
         except GlimtError as error:
             return await self._account(request, Wrong("password", _own(error), error))
-        finally:  # the account goes first, and its pictures may fail to
-            self._accounts.changed()
         log.info("account deleted", user=user.id, by="itself")
         return take_session(request, go("/sign-in?done=deleted"))
 

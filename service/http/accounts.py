@@ -148,7 +148,7 @@ class AccountEndpoints:
     async def delete_user(self, request: Request) -> Response:
         """Delete an account with all its data: one's own, or for an admin any."""
         user = await self._reachable(request)
-        await self._remove(user)
+        await delete_account(self._accounts, self._belongings, user)
         log.info("account deleted", user=user.id, by=name_of(request))
         return Response(status_code=204)
 
@@ -169,7 +169,7 @@ class AccountEndpoints:
         user, identity = user_of(request), identity_of(request)
         if identity and identity.proof == "session":  # a browser left open for a minute shall not be enough
             raise Forbidden("In a browser an account is deleted on its page, /account, with its password.")
-        await self._remove(user)
+        await delete_account(self._accounts, self._belongings, user)
         log.info("account deleted", user=user.id, by="itself")
         return Response(status_code=204)
 
@@ -207,12 +207,6 @@ class AccountEndpoints:
         await self._accounts.revoke_token(request.path_params["token_id"], user_of(request).id)
         return Response(status_code=204)
 
-    async def _remove(self, user: User) -> None:
-        try:
-            await self._belongings.remove(user)
-        finally:  # the account goes first, and its pictures may fail to
-            self._accounts.changed()
-
     def _registered(self, request: Request, new: NewUser) -> Awaitable[User]:
         who = new.model_dump(exclude={"role"})
         return self._accounts.register(**who, address=caller_of(request))
@@ -224,6 +218,14 @@ class AccountEndpoints:
         if wanted > MAX_ID or identity is None or not (own or identity.is_admin):
             raise NotFound("There is no such account.")
         return await self._accounts.get(wanted)
+
+
+async def delete_account(accounts: Accounts, belongings: Belongings, user: User) -> None:
+    """The account with all its data, and what is known of it, at once. Raises Conflict for the last admin."""
+    try:
+        await belongings.remove(user)
+    finally:  # the account goes first, and its pictures may fail to
+        accounts.changed()
 
 
 def public_user(user: User) -> dict[str, Any]:

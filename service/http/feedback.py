@@ -72,7 +72,7 @@ class FeedbackQuery(BaseModel):
 
 
 class FeedbackEndpoints:
-    """The endpoints are its methods. The owner is `scope["owner"]`, None while there are no accounts."""
+    """The endpoints are its methods. The owner is `scope["owner"]`, None for whoever is not signed in."""
 
     def __init__(self, feedback: FeedbackStore, pictures: PictureStore, belongings: Belongings) -> None:
         self._feedback = feedback

@@ -15,6 +15,7 @@ from service.accounts.passwords import random_password
 from service.errors import Conflict, EmailTaken, GlimtError, InvalidField
 from service.http.access import identity_of, name_of
 from service.http.account_pages import LIMITS, fields_of
+from service.http.accounts import delete_account
 from service.http.forms import PeopleQuery, PersonForm, RoleForm
 from service.http.operation import GO, PAGE, WRITE_ERRORS, Operation, form
 from service.http.presentation import Wrong
@@ -86,11 +87,9 @@ class PeoplePages:
         """Delete somebody's account with all its data."""
         user = await self._person(request)
         try:
-            await self._belongings.remove(user)
+            await delete_account(self._accounts, self._belongings, user)
         except Conflict as error:
             return await self._page(request, Wrong("person", error.detail, error))
-        finally:  # the account goes first, and its pictures may fail to
-            self._accounts.changed()
         log.info("account deleted", user=user.id, by=name_of(request))
         return go("/people?done=deleted")
 
