@@ -22,7 +22,7 @@ from PIL import Image, ImageFilter
 
 from service.inference.labels import ClassTable
 from service.models.architectures import ARCHITECTURES
-from service.models.registry import write_version
+from service.models.versions import write_version
 
 DEMO = Path(__file__).parent.parent / "service" / "models" / "demo"
 SEED = 0

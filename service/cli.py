@@ -42,7 +42,7 @@ def serve(settings: Settings) -> None:
 
 def run_service(settings: Settings) -> int:
     """Until it is stopped; the exit code. Raises StartError, and Stopped for a signal."""
-    from service.app import create_app, make_engine
+    from service.app import create_app
     from service.models.served import choose
     from service.observe import configure_logging
     from service.server import Server
@@ -52,9 +52,8 @@ def run_service(settings: Settings) -> int:
         if served.notice:
             show(served.notice)
         with configure_logging(settings):
-            engine = make_engine(served, settings)
             app = create_app(
-                settings, served, engine, on_failed_start=lambda: server.fail_start(), on_first_admin=show_first_admin
+                settings, served, on_failed_start=lambda: server.fail_start(), on_first_admin=show_first_admin
             )
             app.house.database.prepare()
             server = Server(
@@ -161,7 +160,6 @@ def quantize(
         float, typer.Option(min=0, max=1, help="Share of checked pictures that must keep their first label.")
     ] = 0.97,
     seed: Annotated[int, typer.Option(min=0, help="Another one shares the pictures out otherwise.")] = 0,
-    replace: Annotated[bool, typer.Option("--replace", help="Replace an int8 version of the same name.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Measure and print, publish nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document instead of the table.")] = False,
 ) -> None:
@@ -172,7 +170,7 @@ def quantize(
     """
     from service.quantization.run import Order, run
 
-    order = Order(images, labels, name, calibrate, least_agreement, seed, replace, dry_run, as_json)
+    order = Order(images, labels, name, calibrate, least_agreement, seed, dry_run, as_json)
     settings = read_settings({"model": model, "weights": weights, "data_dir": data_dir})
     raise typer.Exit(0 if or_exit(lambda: run(order, settings)) else 1)
 

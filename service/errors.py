@@ -7,17 +7,20 @@
     ├── Forbidden                   403 forbidden
     ├── NotFound                    404 not_found
     ├── MethodNotAllowed            405 method_not_allowed
+    ├── TooSlow                     408 too_slow             (the request, not the answer)
     ├── Conflict                    409 conflict
     ├── BodyTooLarge                413 body_too_large
     ├── ArchiveTooLarge             413 archive_too_large
     ├── ArchiveInvalid              422 archive_invalid
     ├── InvalidField                422 invalid_field
+    ├── ModelUnusable               422 model_unusable
     ├── ImageError
     │   ├── ImageTooLarge           413 image_too_large
     │   ├── ImageTypeUnsupported    415 image_type_unsupported
     │   ├── ImageCorrupt            422 image_corrupt
     │   └── ImageTooManyPixels      422 image_too_many_pixels
     ├── TooManyRequests             429 too_many_requests    (with Retry-After)
+    ├── HeadTooLarge                431 head_too_large
     ├── ClientGone                  499 client_gone          (for the log only: nobody is there to read it)
     ├── ArchiveUnreadable           500 archive_unreadable   (of a job: its file has gone, or the disk fails)
     ├── EngineFailed                500 engine_failed
@@ -85,6 +88,10 @@ class MethodNotAllowed(GlimtError):
     status, code, title = 405, "method_not_allowed", "This address does not take that method"
 
 
+class TooSlow(GlimtError):
+    status, code, title = 408, "too_slow", "The request comes too slowly"
+
+
 class Conflict(GlimtError):
     status, code, title = 409, "conflict", "That contradicts what is already there"
 
@@ -103,6 +110,10 @@ class ArchiveInvalid(GlimtError):
 
 class InvalidField(GlimtError):
     status, code, title = 422, "invalid_field", "A field has a value that is not allowed"
+
+
+class ModelUnusable(GlimtError):
+    status, code, title = 422, "model_unusable", "The model version cannot be served"
 
 
 class ImageError(GlimtError):
@@ -125,6 +136,10 @@ class ImageCorrupt(ImageError):
 
 class ImageTooManyPixels(ImageError):
     status, code, title = 422, "image_too_many_pixels", "The picture has too many pixels"
+
+
+class HeadTooLarge(GlimtError):
+    status, code, title = 431, "head_too_large", "The head of the request is too large"
 
 
 class ClientGone(GlimtError):

@@ -5,7 +5,10 @@ Built in code and filled with weights only; Keras is imported when one is built,
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import Field
 
 from service.inference.predictions import InputSpec
 
@@ -34,6 +37,7 @@ class Architecture:
     classes: int
     build: Callable[[], Any]
     official: OfficialWeights | None = None
+    recipe: "Recipe | None" = None
 
 
 def build_resnet50() -> Any:
@@ -105,3 +109,77 @@ ARCHITECTURES: dict[str, Architecture] = {
         Architecture("demo", InputSpec(32, "unit"), 10, build_demo),
     )
 }
+
+Backbone = Literal["mobilenet_v2", "resnet50", "efficientnet_b0", "cnn"]
+"""What a trained network looks with. `cnn` is a small one of our own, trained from nothing."""
+BACKBONES: tuple[Backbone, ...] = get_args(Backbone)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A network for classes of one's own: backbone -> global average pooling -> dropout -> dense + ReLU -> dropout ->
+    dense + softmax. `size`: pixels of a side; `dense`: units, 0 leaves that layer out; `dropout` in [0, 1).
+
+    The ranges are checked where one is read from a manifest, which may come from elsewhere."""
+
+    backbone: Backbone
+    classes: Annotated[int, Field(ge=2, le=10_000)]
+    size: Annotated[int, Field(ge=32, le=512)] = 224
+    dense: Annotated[int, Field(ge=0, le=4096)] = 256
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
+
+
+def trained(recipe: Recipe) -> Architecture:
+    """What a recipe's network eats and how it is built, to be served like the others."""
+    return Architecture(
+        recipe.backbone, input_of(recipe), recipe.classes, partial(build_trained, recipe), recipe=recipe
+    )
+
+
+def input_of(recipe: Recipe) -> InputSpec:
+    """Pixels as the backbone's authors want them; our own CNN takes them in [0, 1]."""
+    known = ARCHITECTURES.get(recipe.backbone)
+    return InputSpec(recipe.size, known.input.normalisation if known else "unit")
+
+
+def build_trained(recipe: Recipe) -> Any:
+    """The Keras model with random weights. Flat: every layer is one of its own, none is nested."""
+    import keras
+
+    base = build_backbone(recipe)
+    features = keras.layers.GlobalAveragePooling2D(name="features")(base.output)
+    answer = keras.layers.Dropout(recipe.dropout)(features)
+    if recipe.dense:
+        answer = keras.layers.Dense(recipe.dense, activation="relu")(answer)
+        answer = keras.layers.Dropout(recipe.dropout)(answer)
+    answer = keras.layers.Dense(recipe.classes, activation="softmax", name="answer")(answer)
+    return keras.Model(base.input, answer, name=recipe.backbone)
+
+
+def build_backbone(recipe: Recipe) -> Any:
+    """The part before the pooling: normalised pixels -> its last feature maps, random weights."""
+    import keras
+
+    shape = (recipe.size, recipe.size, 3)
+    if recipe.backbone == "mobilenet_v2":
+        return keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=shape)
+    if recipe.backbone == "resnet50":
+        return keras.applications.ResNet50(weights=None, include_top=False, input_shape=shape)
+    if recipe.backbone == "efficientnet_b0":
+        return keras.applications.EfficientNetB0(weights=None, include_top=False, input_shape=shape)
+    return build_cnn(shape)
+
+
+def build_cnn(shape: tuple[int, int, int]) -> Any:
+    """Blocks of two convolutions, each block with twice the filters on half the side."""
+    from keras import Input, Sequential
+    from keras.layers import BatchNormalization, Conv2D, MaxPooling2D, ReLU
+
+    model = Sequential([Input(shape)], name="cnn")
+    for filters in (32, 64, 128):
+        for _ in range(2):
+            model.add(Conv2D(filters, 3, padding="same", use_bias=False))
+            model.add(BatchNormalization(momentum=0.9))
+            model.add(ReLU())
+        model.add(MaxPooling2D(2))
+    return model

@@ -1,209 +1,185 @@
-"""Model versions on disk. A version is a folder: manifest.json, the weights, classes.tsv.
+"""The versions that this data folder holds, and which of them is served.
 
-Today a name has one version, in `<data folder>/models/<name>/`. Several versions of a name, the pointer to the
-one that is served, and swapping them have their place here.
+    <data>/models/<name>/<version>/     one version (versions.py)
+    <data>/models/served.json           the pointer: what was activated, and what was served before
+
+A version is asked for as NAME:VERSION; NAME alone is the one of them that is activated, else the newest. Blocking.
 """
 
-import contextlib
-import json
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from service.errors import Conflict, FileDamaged, ModelUnavailable
-from service.files import sha256, sync
-from service.inference.labels import ClassTable
-from service.inference.predictions import InputSpec
+from service.errors import Conflict, FileDamaged, ModelUnavailable, NotFound
+from service.files import replace_file, sha256
+from service.models.architectures import ARCHITECTURES
+from service.models.versions import (
+    MANIFEST,
+    NAME,
+    NAME_PATTERN,
+    Manifest,
+    ModelVersion,
+    put,
+    read_manifest,
+    read_version,
+    short_version,
+    write_version,
+)
 
-MANIFEST = "manifest.json"
-CLASSES = "classes.tsv"
-NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
-"""Names of models and of files in a version: never a path, never hidden."""
+REF = f"{NAME}(:{NAME})?"
+"""NAME or NAME:VERSION."""
+_REF = re.compile(REF)
 
 
-Precision = Literal["float32", "int8"]
-"""float32: Keras weights, to be prepared for an engine. int8: a model already prepared for OpenVINO by `quantize`."""
-
-
-class Manifest(BaseModel):
-    """manifest.json. `files`: every other file of the folder that matters, with its SHA-256 in hex."""
+class Pointer(BaseModel):
+    """served.json. None is the model that the settings name."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal[1] = 1
-    name: str = Field(pattern=f"^{NAME}$")
-    version: str = Field(pattern=f"^{NAME}$")
-    architecture: str
-    input: InputSpec
-    created: datetime
-    metrics: dict[str, float]
-    weights: str = Field(pattern=f"^{NAME}$")
-    precision: Precision = "float32"
-    files: dict[str, str]
+    served: str | None = None
+    previous: str | None = None
+    changed: datetime | None = None
 
 
-@dataclass(frozen=True)
-class ModelVersion:
-    """A version whose files are what its manifest says. `metrics` as measured when it was made."""
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A version as the list shows it: its manifest, or what is wrong with that. Its files were not checked."""
 
-    name: str
-    version: str
-    architecture: str
-    input: InputSpec
-    created: datetime
-    metrics: dict[str, float]
-    weights: Path
-    classes: ClassTable
-    precision: Precision = "float32"
+    ref: str
+    manifest: Manifest | None
+    damage: str | None = None
+    bytes: int = 0
 
 
-def registered(data_path: Path, name: str) -> Path:
-    """The folder of a registered model; it need not exist. Raises ModelUnavailable for what cannot be a name."""
-    if not re.fullmatch(NAME, name):
+class Registry:
+    """The folder `<data>/models`. Any number of processes may read; one at a time should change it."""
+
+    def __init__(self, data_path: Path) -> None:
+        self.folder = data_path / "models"
+
+    def folder_of(self, ref: str) -> Path:
+        """Where the version is. Raises NotFound when there is none, ModelUnavailable for what cannot be a name."""
+        if not _REF.fullmatch(ref):
+            raise ModelUnavailable(
+                f"{ref!r} cannot be a model's name: NAME or NAME:VERSION, letters, digits, . _ - and at most 64 each."
+            )
+        name, _, version = ref.partition(":")
+        version = version or self._chosen(name)
+        folder = self.folder / name / version
+        if not version or not (folder / MANIFEST).is_file():
+            raise NotFound(f"There is no model {ref!r} in {self.folder}.")
+        return folder
+
+    def read(self, ref: str) -> ModelVersion:
+        """The version, each of its files checked. Raises NotFound, ModelUnavailable, FileDamaged."""
+        folder = self.folder_of(ref)
+        version = read_version(folder)
+        if version.ref != _ref(folder):
+            raise FileDamaged(f"{folder} holds {version.ref}. Way out: call its folder that.")
+        return version
+
+    def list(self) -> list[Listed]:
+        """All versions, the newest first; those with a damaged manifest last."""
+        found = [self._listed(path.parent) for path in self.folder.glob(f"*/*/{MANIFEST}") if _is_version(path.parent)]
+        return sorted(found, key=lambda one: one.manifest.created.timestamp() if one.manifest else 0.0, reverse=True)
+
+    def publish(self, name: str, *, weights: Path, **what: Any) -> ModelVersion:
+        """Add a version of the name, see `write_version`. Raises Conflict when just these weights are there already,
+        or the name is taken by an architecture; OSError."""
+        check_name(name)
+        return write_version(self.folder / name / short_version(sha256(weights)), name=name, weights=weights, **what)
+
+    def adopt(self, made: Path) -> ModelVersion:
+        """Take in a folder that is a version of another registry; it must lie in `scratch()`. Raises as `read_version`,
+        Conflict when it is there already."""
+        version = read_version(made)
+        check_name(version.name)
+        directory = self.folder / version.name / version.version
+        if directory.exists():
+            raise Conflict(f"{version.ref} is here already.")
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        put(made, directory)
+        return read_version(directory)
+
+    def scratch(self) -> Path:
+        """A new folder on the same disk, for what is to be adopted. Whoever asked removes it."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=".incoming-", dir=self.folder))
+
+    def delete(self, ref: str) -> None:
+        """Raises NotFound; Conflict for the served one, and for the one that a roll-back would bring back."""
+        folder = self.folder_of(ref)
+        found, pointer = _ref(folder), self.pointer()
+        if found == pointer.served:
+            raise Conflict(f"{found} is served. Activate another one first.")
+        if found == pointer.previous:
+            raise Conflict(f"{found} is what a roll-back brings back. Activate another one first.")
+        gone = folder.with_name(f".gone-{folder.name}")
+        folder.rename(gone)  # whole or not at all: it may be large
+        shutil.rmtree(gone, ignore_errors=True)
+        with suppress(OSError):
+            folder.parent.rmdir()
+
+    def pointer(self) -> Pointer:
+        """Which is served. Raises FileDamaged."""
+        path = self.folder / "served.json"
+        try:
+            return Pointer.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return Pointer()
+        except (OSError, ValidationError) as error:
+            raise FileDamaged(
+                f"{path} cannot be read. Way out: delete it, and activate the model that shall be served."
+            ) from error
+
+    def point(self, served: str | None, previous: str | None) -> Pointer:
+        """Say what is served from now on. Raises OSError."""
+        pointer = Pointer(served=served, previous=previous, changed=datetime.now(UTC).replace(microsecond=0))
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        replace_file(self.folder / "served.json", pointer.model_dump_json(indent=2).encode())
+        return pointer
+
+    def _chosen(self, name: str) -> str:
+        """The version that a name alone means; "" when it has none."""
+        served, _, version = (self.pointer().served or "").partition(":")
+        if served == name:
+            return version
+        newest = max((one for one in self.list() if one.ref.startswith(f"{name}:")), key=_age, default=None)
+        return newest.ref.partition(":")[2] if newest else ""
+
+    def _listed(self, folder: Path) -> Listed:
+        ref, size = _ref(folder), sum(path.stat().st_size for path in folder.iterdir())
+        try:
+            manifest = read_manifest(folder)
+        except (ModelUnavailable, FileDamaged) as error:
+            return Listed(ref, None, error.detail, size)
+        if f"{manifest.name}:{manifest.version}" != ref:
+            return Listed(ref, None, f"{folder} holds {manifest.name}:{manifest.version}.", size)
+        return Listed(ref, manifest, None, size)
+
+
+def check_name(name: str) -> None:
+    """Raises ModelUnavailable for what cannot be a name, Conflict for an architecture's."""
+    if not NAME_PATTERN.fullmatch(name):
         raise ModelUnavailable(f"{name!r} cannot be a model's name: letters, digits, . _ - and at most 64 of them.")
-    return data_path / "models" / name
+    if name in ARCHITECTURES:
+        raise Conflict(f"{name} is an architecture: --model would never find the version. Choose another name.")
 
 
-def read_version(directory: Path) -> ModelVersion:
-    """Read a version and check every listed file.
-
-    Raises ModelUnavailable when there is no manifest, FileDamaged naming the file that is not what it should be.
-    """
-    manifest = read_manifest(directory)
-    for file_name in {CLASSES, manifest.weights} - manifest.files.keys():
-        raise FileDamaged(f"{directory / MANIFEST} does not list {file_name}.")
-    for file_name, expected in manifest.files.items():
-        _check(directory / file_name, expected)
-    try:
-        classes = ClassTable.read(directory / CLASSES)
-    except (ValueError, IndexError) as error:
-        raise FileDamaged(f"{directory / CLASSES} is not a class table: {error}") from error
-    return ModelVersion(
-        name=manifest.name,
-        version=manifest.version,
-        architecture=manifest.architecture,
-        input=manifest.input,
-        created=manifest.created,
-        metrics=manifest.metrics,
-        weights=directory / manifest.weights,
-        classes=classes,
-        precision=manifest.precision,
-    )
+def _ref(folder: Path) -> str:
+    return f"{folder.parent.name}:{folder.name}"
 
 
-def read_manifest(directory: Path) -> Manifest:
-    """The manifest alone, no file checked. Raises as `read_version`."""
-    path = directory / MANIFEST
-    try:
-        manifest = Manifest.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        raise ModelUnavailable(f"{directory} is not a model version: it has no {MANIFEST}.") from None
-    except OSError as error:
-        raise FileDamaged(f"{path} cannot be read: {error.strerror}.") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise FileDamaged(f"{path} is damaged: {where} {first['msg']}".replace("  ", " ")) from error
-    for file_name in manifest.files:
-        if not re.fullmatch(NAME, file_name):
-            raise FileDamaged(f"{path} lists {file_name!r}, which is not a plain file name.")
-    return manifest
+def _is_version(folder: Path) -> bool:
+    return bool(NAME_PATTERN.fullmatch(folder.name) and NAME_PATTERN.fullmatch(folder.parent.name))
 
 
-def write_version(
-    directory: Path,
-    *,
-    name: str,
-    architecture: str,
-    input_spec: InputSpec,
-    metrics: dict[str, float],
-    weights: Path,
-    classes: ClassTable,
-    precision: Precision = "float32",
-    others: Sequence[Path] = (),
-    replace: bool = False,
-) -> ModelVersion:
-    """Make `directory` a version with a copy of `weights` and of the `others`; it appears whole or not at all.
-
-    The version's name is the beginning of the weights' SHA-256. Raises Conflict when `directory` exists already and
-    is not to be replaced.
-    """
-    if directory.exists() and not replace:
-        raise Conflict(f"{directory} exists already.")
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
-    try:
-        for path in (weights, *others):
-            shutil.copyfile(path, temporary / path.name)
-        classes_text = "".join(f"{line}\n" for line in _table(classes))
-        (temporary / CLASSES).write_text(classes_text, encoding="utf-8")
-        files = {path.name: sha256(path) for path in sorted(temporary.iterdir())}
-        manifest = Manifest(
-            name=name,
-            version=short_version(files[weights.name]),
-            architecture=architecture,
-            input=input_spec,
-            created=datetime.now(UTC).replace(microsecond=0),
-            metrics=metrics,
-            weights=weights.name,
-            precision=precision,
-            files=files,
-        )
-        text = json.dumps(manifest.model_dump(mode="json"), indent=2) + "\n"
-        (temporary / MANIFEST).write_text(text, encoding="utf-8")
-        for path in temporary.iterdir():
-            sync(path)
-        temporary.chmod(0o755)  # mkdtemp lets only the owner in
-        if replace:
-            _take_the_place(directory, temporary)
-        else:
-            temporary.rename(directory)
-        sync(directory.parent)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    return read_version(directory)
-
-
-def _take_the_place(directory: Path, successor: Path) -> None:
-    """Rename. What was there steps aside first, is forgotten afterwards, and comes back when the rename fails."""
-    former = successor.with_name(f"{successor.name}-former")
-    with contextlib.suppress(FileNotFoundError):
-        directory.rename(former)
-    try:
-        successor.rename(directory)
-    except OSError:
-        with contextlib.suppress(FileNotFoundError):
-            former.rename(directory)
-        raise
-    shutil.rmtree(former, ignore_errors=True)
-
-
-def short_version(digest: str) -> str:
-    """What a version is called: 48 bits of its weights' SHA-256 tell any two apart and fit in a line."""
-    return digest[:12]
-
-
-def _table(classes: ClassTable) -> list[str]:
-    rows: list[tuple[Any, ...]] = [("index", "wnid", "label", "synonyms")]
-    rows += zip(range(len(classes)), classes.wnids, classes.labels, classes.synonyms, strict=True)
-    return ["\t".join("" if cell is None else str(cell) for cell in row) for row in rows]
-
-
-def _check(path: Path, expected: str) -> None:
-    try:
-        actual = sha256(path)
-    except OSError as error:
-        raise FileDamaged(f"{path} is listed in {MANIFEST} but cannot be read: {error.strerror}.") from error
-    if actual != expected:
-        raise FileDamaged(
-            f"{path} is damaged: its SHA-256 is {short_version(actual)}…, "
-            f"{MANIFEST} says {short_version(expected)}…. Way out: copy the version's folder again from its source."
-        )
+def _age(listed: Listed) -> float:
+    return listed.manifest.created.timestamp() if listed.manifest else 0.0

@@ -1,22 +1,16 @@
 """Which model is served, and why: CONTRACTS §2. Decides, finds and checks files; loads nothing."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from service.errors import FileDamaged, ModelUnavailable
+from service.errors import FileDamaged, ModelUnavailable, NotFound
 from service.files import sha256
 from service.inference.engines.choice import runtime
 from service.inference.labels import ClassTable
 from service.inference.predictions import InputSpec, ModelInfo
-from service.models.architectures import ARCHITECTURES, Architecture, OfficialWeights
-from service.models.registry import (
-    MANIFEST,
-    ModelVersion,
-    read_manifest,
-    read_version,
-    registered,
-    short_version,
-)
+from service.models.architectures import ARCHITECTURES, Architecture, OfficialWeights, trained
+from service.models.registry import Registry
+from service.models.versions import MANIFEST, ModelVersion, read_manifest, read_version, short_version
 from service.models.weights import cached, obtain, places
 from service.settings import Settings
 
@@ -61,9 +55,17 @@ class ServedModel:
 def choose(settings: Settings) -> ServedModel:
     """The model these settings ask for; downloads its weights if need be.
 
-    Only when the user named neither model nor weights, and `settings.fallback`, the demo model takes the place of
-    one that cannot be had. Raises ModelUnavailable or FileDamaged, whose detail names the way out.
+    When the user named neither model nor weights it is the one that was activated, if any; and only then, and with
+    `settings.fallback`, the demo model takes the place of one that cannot be had. Raises ModelUnavailable or
+    FileDamaged, whose detail names the way out.
     """
+    if activated := _activated(settings):
+        return activated
+    return configured(settings)
+
+
+def configured(settings: Settings) -> ServedModel:
+    """As `choose`, whatever was activated."""
     try:
         return _named(settings)
     except (ModelUnavailable, FileDamaged) as error:
@@ -77,8 +79,32 @@ def choose(settings: Settings) -> ServedModel:
         )
 
 
+def registered(ref: str, settings: Settings) -> ServedModel:
+    """A version of the registry, every file checked. Raises NotFound, ModelUnavailable, FileDamaged."""
+    registry = Registry(settings.data_path)
+    version = registry.read(ref)
+    why = f"{version.ref} from {registry.folder}."
+    return _serve_version(version, settings, weights=_called(version), why=why)
+
+
+def _activated(settings: Settings) -> ServedModel | None:
+    ref = None if settings.named_a_model else Registry(settings.data_path).pointer().served
+    if ref is None:
+        return None
+    try:
+        found = registered(ref, settings)
+    except (NotFound, ModelUnavailable, FileDamaged) as error:
+        raise ModelUnavailable(
+            f"{ref}, which was activated, cannot be served: {error.detail} Ways out: glimt models roll-back; glimt "
+            "models activate another one; or name one with --model."
+        ) from error
+    return replace(found, why=f"{found.why} It was activated.")
+
+
 def explain(settings: Settings) -> str:
     """What `choose` would serve and why, in a sentence or two, without downloading anything."""
+    if activated := _activated(settings):
+        return activated.why
     official = to_download(settings)
     if official:
         otherwise = "fails" if settings.named_a_model or not settings.fallback else "serves the demo model"
@@ -158,16 +184,13 @@ def _demo(settings: Settings, notice: str, why: str) -> ServedModel:
 
 
 def _from_registry(settings: Settings) -> ServedModel:
-    directory = registered(settings.data_path, settings.model)
-    if not (directory / MANIFEST).is_file():
-        known = ", ".join(ARCHITECTURES)
-        raise ModelUnavailable(f"There is no model {settings.model!r}: neither one of {known}, nor in {directory}.")
     if "weights" in settings.model_fields_set:
         raise ModelUnavailable(f"--weights cannot be combined with {settings.model!r}, which has its own weights.")
-    version = read_version(directory)
-    return _serve_version(
-        version, settings, weights=_called(version), why=f"{version.name} {version.version} from {directory}."
-    )
+    try:
+        return registered(settings.model, settings)
+    except NotFound as error:
+        known = ", ".join(ARCHITECTURES)
+        raise ModelUnavailable(f"{error.detail} Nor is it one of {known}. `glimt models` lists all.") from error
 
 
 def _from_path(path: Path, settings: Settings) -> ServedModel:
@@ -234,7 +257,7 @@ def _serve_version(
     is_demo: bool = False,
     notice: str | None = None,
 ) -> ServedModel:
-    architecture = ARCHITECTURES.get(version.architecture)
+    architecture = trained(version.recipe) if version.recipe else ARCHITECTURES.get(version.architecture)
     if architecture is None:
         raise ModelUnavailable(
             f"{version.name} needs the architecture {version.architecture!r}, unknown to this Glimt."

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from service.app import INT8_TOLERANCE
-from service.errors import BadRequest, Conflict, StoreFull
+from service.errors import BadRequest, StoreFull
 from service.inference.engines.converting import MODEL
 from service.inference.engines.engine import TOLERANCE, Engine, Pixels, Scores
 from service.inference.engines.openvino import OpenVINOEngine
@@ -21,9 +21,9 @@ from service.inference.engines.prepared import PROBE, prepare_once
 from service.inference.engines.quantizing import WEIGHTS, layers, quantize, require_nncf, worst_layers
 from service.inference.images import Limits
 from service.inference.predictions import InputSpec
-from service.models.architectures import ARCHITECTURES
-from service.models.registry import MANIFEST, ModelVersion, read_manifest, registered, write_version
+from service.models.registry import Registry, check_name
 from service.models.served import ServedModel, choose
+from service.models.versions import ModelVersion
 from service.quantization.pictures import Labels, PictureSets, gather
 from service.quantization.quality import Quality, commonest_share
 from service.quantization.report import Attempt, Candidate, Report, document, metrics, sentences, table
@@ -48,7 +48,6 @@ class Order:
     calibrate: int = 300
     least_agreement: float = 0.97
     seed: int = 0
-    replace: bool = False
     dry_run: bool = False
     as_json: bool = False
 
@@ -65,16 +64,15 @@ class Trial:
 def run(order: Order, settings: Settings) -> bool:
     """Measure, print, and publish if it may be; whether int8 was good enough.
 
-    Raises GlimtError: BadRequest (too few pictures, an int8 model), Conflict (the name is taken), StartError (NNCF or
-    the model cannot be had), StoreFull.
+    Raises GlimtError: BadRequest (too few pictures, an int8 model), Conflict (the name is an architecture's, or this
+    very version is there already), StartError (NNCF or the model cannot be had), StoreFull.
     """
     require_nncf()
     source = choose(settings.model_copy(update={"engine": "openvino", "fallback": False}))
     if source.prepared is not None:
         raise BadRequest(f"{source.info.name} is int8 already. Way out: --model with what it was made from.")
-    directory = registered(settings.data_path, order.name or f"{source.info.name}{_hint(source)}-int8")
-    if not order.dry_run:
-        check_free(directory, replace=order.replace)
+    name = order.name or f"{source.info.name}{_hint(source)}-int8"
+    check_name(name)
     with _progress() as say, TemporaryDirectory(prefix="glimt-quantize-") as work:
         say("reading pictures")
         sets = _gather(order, source, settings)
@@ -86,26 +84,14 @@ def run(order: Order, settings: Settings) -> bool:
         version = None
         if report.passed and not order.dry_run:
             say("publishing")
-            version = publish(directory, folder, source, report, settings, replace=order.replace)
-    _print(report, directory, version, as_json=order.as_json)
+            version = publish(name, folder, source, report, settings)
+    _print(report, version, as_json=order.as_json)
     return report.passed
 
 
 def _hint(source: ServedModel) -> str:
     """Random weights shall be known by the name: the published version has no other notice."""
     return "-random" if source.info.weights == "random" else ""
-
-
-def check_free(directory: Path, *, replace: bool) -> None:
-    """Raises Conflict when the name is an architecture's or taken, but for an int8 version to be replaced."""
-    if directory.name in ARCHITECTURES:
-        raise Conflict(f"{directory.name} is an architecture: --model would never find the version. Choose --name.")
-    if not directory.exists():
-        return
-    if not replace:
-        raise Conflict(f"{directory.name} exists already, in {directory}. Ways out: --replace, or another --name.")
-    if not (directory / MANIFEST).exists() or read_manifest(directory).precision != "int8":
-        raise Conflict(f"{directory} is no int8 version and will not be replaced. Way out: another --name.")
 
 
 def _gather(order: Order, source: ServedModel, settings: Settings) -> PictureSets:
@@ -190,29 +176,26 @@ def _scores(engine: Engine, pictures: Pixels) -> Scores:
     return np.concatenate([engine.predict(pictures[i : i + BATCH]) for i in range(0, len(pictures), BATCH)])
 
 
-def publish(
-    directory: Path, folder: Path, source: ServedModel, report: Report, settings: Settings, *, replace: bool
-) -> ModelVersion:
-    """Make the int8 model in `folder`, which was loaded and checked, the registered version `directory`.
+def publish(name: str, folder: Path, source: ServedModel, report: Report, settings: Settings) -> ModelVersion:
+    """Make the int8 model in `folder`, which was loaded and checked, a version of that name.
 
-    Raises StoreFull when it cannot be written.
+    Raises Conflict when it is there already, StoreFull when it cannot be written.
     """
+    registry = Registry(settings.data_path)
     try:
-        version = write_version(
-            directory,
-            name=directory.name,
+        return registry.publish(
+            name,
             architecture=source.architecture.name,
             input_spec=source.input,
             metrics=metrics(report),
             weights=folder / WEIGHTS,
             classes=source.classes,
             precision="int8",
+            recipe=source.architecture.recipe,
             others=[folder / MODEL, folder / PROBE],
-            replace=replace,
         )
     except OSError as error:
-        raise StoreFull(f"The version cannot be written to {directory}: {error.strerror or error}.") from error
-    return version
+        raise StoreFull(f"The version cannot be written to {registry.folder}: {error.strerror or error}.") from error
 
 
 @contextmanager
@@ -225,14 +208,16 @@ def _progress() -> Iterator[Say]:
         yield lambda words: progress.reset(task, description=words)
 
 
-def _print(report: Report, directory: Path, version: ModelVersion | None, *, as_json: bool) -> None:
-    published = {"name": version.name, "version": version.version, "folder": str(directory)} if version else None
+def _print(report: Report, version: ModelVersion | None, *, as_json: bool) -> None:
+    published = (
+        {"name": version.name, "version": version.version, "folder": str(version.weights.parent)} if version else None
+    )
     if as_json:
         sys.stdout.write(orjson.dumps(document(report) | {"published": published}).decode() + "\n")
         return
     console = Console(highlight=False, soft_wrap=True)
     console.print(table(report))
-    outcome = f"Published {version.name} {version.version} in {directory}." if version else "Nothing was published."
+    outcome = f"Published {version.ref} in {version.weights.parent}." if version else "Nothing was published."
     serve = [f"To serve it: glimt serve --model {version.name}"] if version else []
     for line in [*sentences(report), outcome, *serve]:
         console.print(line, markup=False)

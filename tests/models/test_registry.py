@@ -1,203 +1,138 @@
-import json
+import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from service.errors import Conflict, FileDamaged, ModelUnavailable
-from service.inference.labels import ClassTable
-from service.inference.predictions import InputSpec
-from service.models.registry import MANIFEST, ModelVersion, read_version, registered, write_version
-
-CLASSES = ClassTable(("cat", "dog"), ("n02121808", None), ("house cat", ""))
+from service.errors import Conflict, FileDamaged, ModelUnavailable, NotFound
+from service.models.registry import Pointer, Registry
+from service.models.versions import MANIFEST
+from tests.models.shelf import CLASSES, put
 
 
-def write(directory: Path) -> ModelVersion:
-    source = directory.parent / "source" / "pets.weights.h5"
-    source.parent.mkdir(parents=True, exist_ok=True)
-    source.write_bytes(b"weights" * 100)
-    return write_version(
-        directory,
-        name="pets",
-        architecture="demo",
-        input_spec=InputSpec(32, "unit"),
-        metrics={"accuracy": 0.9},
-        weights=source,
-        classes=CLASSES,
-    )
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    return Registry(tmp_path)
 
 
-def change_manifest(directory: Path, **changes: Any) -> None:
-    path = directory / MANIFEST
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+def test_a_published_version_is_read_by_name_and_by_version(registry: Registry) -> None:
+    """Under the beginning of its weights' hash."""
+    written = put(registry)
+    assert registry.read("pets") == registry.read(written.ref) == written
+    assert (written.ref, written.classes) == (f"pets:{written.version}", CLASSES)
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
-    """A version comes back as it was given, under the beginning of its weights' hash."""
-    written = write(tmp_path / "pets")
-    read = read_version(tmp_path / "pets")
-    assert read == written
-    assert (read.name, read.architecture, read.input) == ("pets", "demo", InputSpec(32, "unit"))
-    assert read.metrics == {"accuracy": 0.9}
-    assert read.classes == CLASSES
-    assert len(read.version) == 12
-    assert read.weights.read_bytes() == b"weights" * 100
+def test_the_same_weights_are_not_published_twice(registry: Registry) -> None:
+    """The second is a conflict and changes nothing."""
+    written = put(registry)
+    with pytest.raises(Conflict, match="exists already"):
+        put(registry)
+    assert registry.read("pets") == written
 
 
-@pytest.mark.parametrize("name", ["pets.weights.h5", "classes.tsv"])
-def test_one_flipped_byte_is_found_and_the_file_named(tmp_path: Path, name: str) -> None:
-    """Every listed file is checked against its SHA-256."""
-    write(tmp_path / "pets")
-    path = tmp_path / "pets" / name
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
-    with pytest.raises(FileDamaged, match=name):
-        read_version(tmp_path / "pets")
+def test_a_name_alone_means_the_newest(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the time at which it was made; the list has it first."""
+    old, new = put(registry, content=b"old"), put(registry, content=b"new")
+    manifest = new.weights.parent / MANIFEST
+    manifest.write_text(manifest.read_text().replace(f'"created": "{new.created.year}', '"created": "2999'))
+    assert registry.read("pets").ref == new.ref
+    assert [one.ref for one in registry.list()] == [new.ref, old.ref]
 
 
-def test_a_listed_file_that_is_missing_is_named(tmp_path: Path) -> None:
-    """A version copied in part is damaged."""
-    write(tmp_path / "pets")
-    (tmp_path / "pets" / "classes.tsv").unlink()
-    with pytest.raises(FileDamaged, match=r"classes\.tsv"):
-        read_version(tmp_path / "pets")
+def test_a_name_alone_means_the_activated_one(registry: Registry) -> None:
+    """What was chosen is not overtaken by what was trained since."""
+    first, _ = put(registry, content=b"first"), put(registry, content=b"second")
+    registry.point(first.ref, None)
+    assert registry.read("pets").ref == first.ref
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"format": 2},
-        {"input": {"size": 32, "normalisation": "magic"}},
-        {"weights": "../../secret"},
-        {"files": {"../outside": "0" * 64}},
-        {"files": {}},
-        {"name": None},
-        {"surprise": 1},
-    ],
-)
-def test_a_manifest_that_makes_no_sense_is_damaged(tmp_path: Path, changes: dict[str, Any]) -> None:
-    """Wrong fields, paths that leave the folder and files that are not listed are refused, naming the manifest."""
-    write(tmp_path / "pets")
-    change_manifest(tmp_path / "pets", **changes)
-    with pytest.raises(FileDamaged, match=r"manifest\.json"):
-        read_version(tmp_path / "pets")
-
-
-def test_a_manifest_that_is_no_json_is_damaged(tmp_path: Path) -> None:
-    """Half a manifest is refused."""
-    write(tmp_path / "pets")
-    path = tmp_path / "pets" / MANIFEST
-    path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(FileDamaged, match=r"manifest\.json"):
-        read_version(tmp_path / "pets")
-
-
-def test_a_folder_without_manifest_is_no_version(tmp_path: Path) -> None:
-    """Any folder is not a model: the missing manifest is named."""
-    with pytest.raises(ModelUnavailable, match=r"manifest\.json"):
-        read_version(tmp_path)
-
-
-def test_a_version_is_never_written_over(tmp_path: Path) -> None:
-    """The second write to the same place is a conflict and changes nothing."""
-    written = write(tmp_path / "pets")
-    with pytest.raises(Conflict):
-        write(tmp_path / "pets")
-    assert read_version(tmp_path / "pets") == written
-
-
-def int8(directory: Path, content: bytes, *, replace: bool = True) -> ModelVersion:
-    """A version as `glimt quantize` writes it, whose weights are `content`."""
-    source = directory.parent / "source"
-    source.mkdir(parents=True, exist_ok=True)
-    for name, data in (("model.bin", content), ("model.xml", b"<net/>"), ("probe.npy", b"probe")):
-        (source / name).write_bytes(data)
-    return write_version(
-        directory,
-        name=directory.name,
-        architecture="demo",
-        input_spec=InputSpec(32, "unit"),
-        metrics={"agreement": 0.98},
-        weights=source / "model.bin",
-        classes=CLASSES,
-        precision="int8",
-        others=[source / "model.xml", source / "probe.npy"],
-        replace=replace,
-    )
-
-
-def test_an_int8_version_has_all_its_files_listed(tmp_path: Path) -> None:
-    """Graph and probe are checked against their SHA-256 as the weights are."""
-    assert int8(tmp_path / "pets", b"one").precision == "int8"
-    (tmp_path / "pets" / "model.xml").write_bytes(b"<other/>")
-    with pytest.raises(FileDamaged, match=r"model\.xml"):
-        read_version(tmp_path / "pets")
-
-
-def test_a_version_is_replaced_when_asked(tmp_path: Path) -> None:
-    """The new one is there, and nothing is left of the old one, neither in the folder nor beside it."""
-    write(tmp_path / "models" / "pets")
-    written = int8(tmp_path / "models" / "pets", b"two")
-    assert read_version(tmp_path / "models" / "pets") == written
-    names = {path.name for path in (tmp_path / "models" / "pets").iterdir()}
-    assert names == {"manifest.json", "classes.tsv", "model.bin", "model.xml", "probe.npy"}
-    assert {path.name for path in (tmp_path / "models").iterdir()} == {"pets", "source"}
-
-
-def test_replacing_what_is_not_there_is_writing(tmp_path: Path) -> None:
-    """`replace` does not ask for a former version."""
-    assert int8(tmp_path / "pets", b"one") == read_version(tmp_path / "pets")
-
-
-def test_a_failed_replacement_leaves_the_former(tmp_path: Path) -> None:
-    """When the new version cannot be written, and when it cannot take the old one's place."""
-    former = int8(tmp_path / "models" / "pets", b"one")
-    (tmp_path / "models" / "source" / "model.bin").unlink()
-    with pytest.raises(FileNotFoundError):
-        write_version(
-            tmp_path / "models" / "pets",
-            name="pets",
-            architecture="demo",
-            input_spec=InputSpec(32, "unit"),
-            metrics={},
-            weights=tmp_path / "models" / "source" / "model.bin",
-            classes=CLASSES,
-            replace=True,
-        )
-    assert read_version(tmp_path / "models" / "pets") == former
-    with pytest.MonkeyPatch.context() as patch:
-        rename = Path.rename
-
-        def refuse_the_new(path: Path, target: Path) -> Path:
-            if target.name == "pets" and "former" not in path.name:
-                raise OSError("no")
-            return rename(path, target)
-
-        patch.setattr(Path, "rename", refuse_the_new)
-        with pytest.raises(OSError, match="no"):
-            int8(tmp_path / "models" / "pets", b"two")
-    assert read_version(tmp_path / "models" / "pets") == former
-    assert {path.name for path in (tmp_path / "models").iterdir()} == {"pets", "source"}
-
-
-def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
-    """A version appears whole or not at all: nothing is left when its weights cannot be copied."""
-    with pytest.raises(FileNotFoundError):
-        write_version(
-            tmp_path / "models" / "pets",
-            name="pets",
-            architecture="demo",
-            input_spec=InputSpec(32, "unit"),
-            metrics={},
-            weights=tmp_path / "gone.h5",
-            classes=CLASSES,
-        )
-    assert list((tmp_path / "models").iterdir()) == []
-
-
-@pytest.mark.parametrize("name", ["../x", "", ".", "a/b", ".hidden", "x" * 65, "a\nb", "a\n"])
-def test_a_name_is_never_a_path(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("ref", ["../x", "", ".", "a/b", ".hidden", "x" * 65, "a\nb", "a\n", "a:", "a:../b", "a:b:c"])
+def test_a_name_is_never_a_path(registry: Registry, ref: str) -> None:
     """What cannot be a model's name is refused before any folder is looked at."""
     with pytest.raises(ModelUnavailable, match="cannot be a model's name"):
-        registered(tmp_path, name)
+        registry.folder_of(ref)
+
+
+@pytest.mark.parametrize("ref", ["dogs", "pets:000000000000"])
+def test_what_is_not_there_is_said_to_be_so(registry: Registry, ref: str) -> None:
+    """An unknown name, and an unknown version of a known one."""
+    put(registry)
+    with pytest.raises(NotFound, match=ref):
+        registry.read(ref)
+
+
+def test_an_architectures_name_cannot_be_taken(registry: Registry) -> None:
+    """--model resnet50 would go on meaning the architecture."""
+    with pytest.raises(Conflict, match="is an architecture"):
+        put(registry, "resnet50")
+
+
+def test_a_failed_write_leaves_nothing(registry: Registry) -> None:
+    """A version appears whole or not at all."""
+    with pytest.raises(FileNotFoundError):
+        put(registry, others=[registry.folder / "gone.json"])
+    assert registry.list() == []
+    assert not any(path.is_file() for path in registry.folder.rglob("*"))
+
+
+def test_a_damaged_manifest_is_listed_last_with_its_damage(registry: Registry) -> None:
+    """It neither hides the others nor disappears."""
+    whole, damaged = put(registry, content=b"whole"), put(registry, content=b"damaged")
+    (damaged.weights.parent / MANIFEST).write_text("{}")
+    listed = registry.list()
+    assert [one.ref for one in listed] == [whole.ref, damaged.ref]
+    assert listed[0].damage is None
+    assert "manifest.json is damaged" in str(listed[1].damage)
+
+
+def test_a_renamed_folder_is_no_version(registry: Registry) -> None:
+    """An answer would name another version than was asked for."""
+    folder = put(registry).weights.parent
+    folder.rename(folder.with_name("other"))
+    with pytest.raises(FileDamaged, match=r"holds pets:"):
+        registry.read("pets:other")
+
+
+def test_a_deleted_version_leaves_nothing(registry: Registry) -> None:
+    """Its name neither, when it was the last of it."""
+    registry.delete(put(registry).ref)
+    assert list(registry.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("which", ["served", "previous"])
+def test_what_is_in_use_is_not_deleted(registry: Registry, which: str) -> None:
+    """Neither what is served nor what a roll-back brings back."""
+    ref = put(registry).ref
+    registry.point(*((ref, None) if which == "served" else (None, ref)))
+    with pytest.raises(Conflict):
+        registry.delete(ref)
+    assert registry.read(ref).ref == ref
+
+
+def test_nothing_is_served_until_it_was_said(registry: Registry) -> None:
+    """Without a pointer it is the model that the settings name."""
+    assert registry.pointer() == Pointer()
+    said = registry.point("pets:1", "pets:0")
+    assert registry.pointer() == said
+    assert (said.served, said.previous) == ("pets:1", "pets:0")
+
+
+def test_a_damaged_pointer_is_named_with_the_way_out(registry: Registry) -> None:
+    """It is never taken for none."""
+    registry.point("pets:1", None)
+    (registry.folder / "served.json").write_text("{")
+    with pytest.raises(FileDamaged, match=r"served\.json cannot be read\. Way out: delete it"):
+        registry.pointer()
+
+
+def test_a_pointer_that_cannot_be_written_stays_as_it_was(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And nothing lies beside it."""
+    before = registry.point("pets:1", None)
+
+    def no_room(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", no_room)
+    with pytest.raises(OSError, match="No space left"):
+        registry.point("pets:2", "pets:1")
+    assert registry.pointer() == before
+    assert [path.name for path in registry.folder.iterdir()] == ["served.json"]

@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 
 from service.errors import FileDamaged, ModelUnavailable
-from service.models.architectures import ARCHITECTURES
-from service.models.registry import read_version, write_version
+from service.inference.labels import ClassTable
+from service.models.architectures import ARCHITECTURES, Recipe, input_of
+from service.models.registry import Registry
 from service.models.served import DEMO, choose, explain
+from service.models.versions import ModelVersion, read_version
 from service.settings import Settings
 from tests.models.site import Site, running
 
@@ -157,31 +159,39 @@ def test_weights_of_another_architecture_than_named(data: Path) -> None:
 
 
 def test_a_registered_model_is_found_by_name(data: Path) -> None:
-    """<data folder>/models/<name> is served by --model <name>."""
-    shutil.copytree(DEMO, data / "models" / "mine")
-    served = choose(Settings(data_dir=data, model="mine"))
-    assert served.weights_file == data / "models" / "mine" / "demo.weights.h5"
+    """By --model NAME the newest of the name, by NAME:VERSION that one."""
+    version = register(data)
+    for asked in ("mine", version.ref):
+        assert choose(Settings(data_dir=data, model=asked)).weights_file == version.weights
 
 
-def write_int8(folder: Path) -> Path:
+def register(data: Path, name: str = "mine") -> ModelVersion:
+    """The demo's weights under a name of our own."""
+    demo = read_version(DEMO)
+    return Registry(data).publish(
+        name, architecture="demo", input_spec=demo.input, metrics={}, weights=demo.weights, classes=demo.classes
+    )
+
+
+def write_int8(data: Path) -> Path:
     """A version of the demo as `glimt quantize` leaves it; its content is the engine's to judge."""
+    folder = data / "source"
     folder.mkdir(parents=True)
     for name in ("model.bin", "model.xml", "probe.npy"):
         (folder / name).write_bytes(name.encode())
     demo = read_version(DEMO)
-    write_version(
-        folder.parent / "demo-int8", name="demo-int8", architecture="demo", input_spec=demo.input, metrics={},
-        weights=folder / "model.bin", classes=demo.classes, precision="int8",
-        others=[folder / "model.xml", folder / "probe.npy"],
+    version = Registry(data).publish(
+        "demo-int8", architecture="demo", input_spec=demo.input, metrics={}, weights=folder / "model.bin",
+        classes=demo.classes, precision="int8", others=[folder / "model.xml", folder / "probe.npy"],
     )  # fmt: skip
-    return folder.parent / "demo-int8"
+    return version.weights.parent
 
 
 @pytest.mark.parametrize("engine", ["auto", "openvino"])
 @pytest.mark.parametrize("by", ["name", "folder"])
 def test_an_int8_version_is_served_as_it_is(data: Path, engine: str, by: str) -> None:
     """By OpenVINO, from its own folder, with nothing to prepare; the answers call its weights int8."""
-    folder = write_int8(data / "models" / "source")
+    folder = write_int8(data)
     named = {"model": "demo-int8"} if by == "name" else {"weights": str(folder)}
     served = choose(Settings.model_validate({"data_dir": data, "engine": engine, **named}))
     assert served.prepared == folder
@@ -193,7 +203,7 @@ def test_an_int8_version_is_served_as_it_is(data: Path, engine: str, by: str) ->
 
 def test_an_int8_version_is_nothing_for_tensorflow(data: Path) -> None:
     """Who asks for both is told which engine it needs."""
-    write_int8(data / "models" / "source")
+    write_int8(data)
     with pytest.raises(ModelUnavailable, match=r"int8, which only OpenVINO runs\. Way out: --engine openvino"):
         choose(Settings(data_dir=data, model="demo-int8", engine="tensorflow"))
 
@@ -201,15 +211,14 @@ def test_an_int8_version_is_nothing_for_tensorflow(data: Path) -> None:
 @pytest.mark.parametrize("damaged", ["model.bin", "model.xml", "probe.npy"])
 def test_a_damaged_int8_version_is_named(data: Path, damaged: str) -> None:
     """Each of its files is checked before the start."""
-    flip_last_byte(write_int8(data / "models" / "source") / damaged)
+    flip_last_byte(write_int8(data) / damaged)
     with pytest.raises(FileDamaged, match=damaged):
         choose(Settings(data_dir=data, model="demo-int8"))
 
 
 def test_a_damaged_registered_model_is_never_replaced(data: Path) -> None:
     """A flipped byte in the registry ends the start, naming the file."""
-    shutil.copytree(DEMO, data / "models" / "mine")
-    flip_last_byte(data / "models" / "mine" / "classes.tsv")
+    flip_last_byte(register(data).weights.parent / "classes.tsv")
     with pytest.raises(FileDamaged, match=r"classes\.tsv"):
         choose(Settings(data_dir=data, model="mine"))
 
@@ -229,3 +238,43 @@ def test_doctor_explains_without_downloading(data: Path) -> None:
         assert site.requests == []
     assert "random weights" in explain(Settings(data_dir=data, weights="random"))
     assert not data.exists()
+
+
+def test_what_was_activated_is_served_at_the_next_start(data: Path) -> None:
+    """When the operator named nothing; and the reason says so."""
+    version = register(data)
+    Registry(data).point(version.ref, None)
+    served = choose(Settings(data_dir=data, weights_site=NOWHERE))
+    assert (served.info.name, served.info.version) == ("mine", version.version)
+    assert served.notice is None
+    assert "was activated" in explain(Settings(data_dir=data))
+
+
+def test_what_the_operator_names_comes_before_what_was_activated(data: Path) -> None:
+    """--model is the last word of who starts it."""
+    Registry(data).point(register(data).ref, None)
+    assert choose(Settings(data_dir=data, model="demo")).info.name == "demo"
+
+
+def test_an_activated_version_that_is_damaged_ends_the_start(data: Path) -> None:
+    """Another model in its place would be a surprise; the words name the file and the ways out."""
+    version = register(data)
+    Registry(data).point(version.ref, None)
+    flip_last_byte(version.weights)
+    with pytest.raises(ModelUnavailable, match=r"demo\.weights\.h5 is damaged.*glimt models roll-back"):
+        choose(Settings(data_dir=data, weights_site=NOWHERE))
+
+
+def test_a_trained_version_is_served_by_its_recipe(data: Path) -> None:
+    """Its architecture is built for its own classes and size."""
+    weights = data / "w.weights.h5"
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"weights")
+    recipe = Recipe("cnn", 2, 32, 0)
+    Registry(data).publish(
+        "pets", architecture="cnn", input_spec=input_of(recipe), metrics={}, weights=weights, recipe=recipe,
+        classes=ClassTable(("cat", "dog"), (None, None), ("", "")),
+    )  # fmt: skip
+    served = choose(Settings(data_dir=data, model="pets"))
+    assert served.architecture.recipe == recipe
+    assert (served.architecture.classes, served.input.size, served.input.normalisation) == (2, 32, "unit")

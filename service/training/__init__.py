@@ -1,0 +1,1 @@
+"""Models learn: datasets, fitting, evaluation, runs. Keras is imported in the trainer's own process only."""
