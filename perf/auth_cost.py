@@ -9,17 +9,16 @@ written into its history as well: with `-- --history-days 0` they are not. Linux
 """
 
 import argparse
-import asyncio
 import base64
 import statistics
 import tempfile
-import time
 from pathlib import Path
 
 import httpx2
 
-from perf.clients import PATIENT, answered, crowd, per_second, steady
-from perf.closed_loop import PHOTOS, WARM_SECONDS, named, service
+from perf.clients import PATIENT, answered, per_second
+from perf.closed_loop import closed_loop
+from perf.serving import command_line, model_settings, named, serving
 from service.tuning.pictures import Distinct, photos
 
 EMAIL, PASSWORD = "cost@example.org", "what does it cost"
@@ -39,9 +38,7 @@ def authorizations(port: int) -> dict[str, str]:
 
 def rate(port: int, clients: int, pictures: Distinct, seconds: float, authorization: str = "") -> float:
     """Pictures per second. Ends the program when any request failed."""
-    begin = time.perf_counter() + WARM_SECONDS
-    manner = PATIENT._replace(authorization=authorization)
-    asked = steady(asyncio.run(crowd(port, clients, pictures, WARM_SECONDS + seconds, manner)), begin, begin + seconds)
+    asked = closed_loop(port, clients, pictures, seconds, PATIENT._replace(authorization=authorization))
     if len(answered(asked)) != len(asked):
         raise SystemExit(f"Not all was answered: {sorted({one.outcome for one in asked})}")
     return per_second(asked, clients)
@@ -63,23 +60,23 @@ def measure(options: argparse.Namespace, pictures: Distinct, port: int) -> None:
         print(f"{kind:<15} median ratio {statistics.median(values):.3f} of {[round(v, 3) for v in sorted(values)]}")
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = command_line(__doc__)
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=12)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--images", type=Path, default=PHOTOS, help="a folder; else made pictures")
-    parser.add_argument("--model", default="resnet50")
-    parser.add_argument("--data-dir", type=Path, help="where a model of the registry is")
-    parser.add_argument("serve", nargs="*", help="further options for glimt serve, after --")
-    options = parser.parse_args()
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    """Measure and print."""
+    options = parse()
     pictures = Distinct(photos(options.images))
     print(f"pictures: {named(options.images)}", flush=True)
-    chosen = ["--model", options.model, *(["--weights", "random"] if options.model == "resnet50" else [])]
     with tempfile.TemporaryDirectory() as folder:
         data = options.data_dir or Path(folder)
-        with service([*chosen, "--cache-entries", "0", "--log-level", "warning", *options.serve], data) as (_, port):
+        with serving(model_settings(options.model), data, options.serve) as (_, port):
             measure(options, pictures, port)
 
 

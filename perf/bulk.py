@@ -10,7 +10,6 @@ engine and the same decoder, two threads reading ahead, in a process of its own 
 """
 
 import argparse
-import asyncio
 import statistics
 import subprocess
 import sys
@@ -22,8 +21,9 @@ from typing import Any
 
 import httpx2
 
-from perf.clients import PATIENT, answered, crowd, latencies, steady
-from perf.closed_loop import PHOTOS, ROOT, WARM_SECONDS, Reference, named, resident_mb, service
+from perf.clients import answered, latencies
+from perf.closed_loop import Reference, closed_loop, resident_mb
+from perf.serving import ROOT, command_line, model_settings, named, serving
 from service.tuning.pictures import Distinct, photos
 
 PIPELINE = """
@@ -32,7 +32,7 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import numpy as np
-from service.app import make_engine
+from service.construction import make_engine
 from service.inference import images
 from service.models.served import choose
 from service.settings import Settings
@@ -83,10 +83,16 @@ def make_archive(path: Path, supply: Distinct, count: int) -> int:
 
 
 class Jobs:
-    """The service's bulk jobs."""
+    """`with Jobs(port) as jobs`: the service's bulk jobs."""
 
     def __init__(self, port: int) -> None:
         self._client = httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=300)
+
+    def __enter__(self) -> "Jobs":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
 
     def create(self, archive: Path) -> int:
         """Send the archive; the job's number."""
@@ -101,9 +107,8 @@ class Jobs:
         return found
 
     def end(self, number: int) -> None:
-        """Cancel it and remove it."""
-        while self._client.delete(f"/api/jobs/{number}").status_code == 200:
-            time.sleep(0.2)
+        """Remove it, be it over or not."""
+        self._client.delete(f"/api/jobs/{number}?remove=true").raise_for_status()
 
 
 def alone(jobs: Jobs, archive: Path, pid: int) -> tuple[float, int]:
@@ -122,17 +127,14 @@ def alone(jobs: Jobs, archive: Path, pid: int) -> tuple[float, int]:
 
 def felt(port: int, clients: int, supply: Distinct, seconds: float) -> tuple[float, float]:
     """p50 and p95 of so many interactive clients, milliseconds."""
-    begin = time.perf_counter() + WARM_SECONDS
-    asked = asyncio.run(crowd(port, clients, supply, WARM_SECONDS + seconds, PATIENT))
-    found = latencies(answered(steady(asked, begin, begin + seconds)))
+    found = latencies(answered(closed_loop(port, clients, supply, seconds)))
     if found is None:
         raise SystemExit("The interactive clients were not answered.")
     return found.p50, found.p95
 
 
-def measure(options: argparse.Namespace, supply: Distinct, archive: Path, port: int, pid: int) -> None:
+def measure(options: argparse.Namespace, supply: Distinct, archive: Path, jobs: Jobs, port: int, pid: int) -> None:
     """All of it, printed."""
-    jobs = Jobs(port)
     felt(port, 8, supply, 2.0)  # everything has been used once before memory counts
     for clients in options.interactive:
         before = felt(port, clients, supply, options.seconds)
@@ -148,9 +150,7 @@ def measure(options: argparse.Namespace, supply: Distinct, archive: Path, port: 
             f"the job did {job['rate_per_s'] or 0:.1f} pictures/s meanwhile",
             flush=True,
         )
-    chosen = {"model": options.model, "data_dir": str(options.data_dir)} | (
-        {"weights": "random"} if options.model == "resnet50" else {}
-    )
+    chosen = model_settings(options.model) | {"data_dir": str(options.data_dir)}
     reference = Pipeline(chosen, pid, options.images)
     try:
         first = reference.measure(8)
@@ -166,25 +166,25 @@ def measure(options: argparse.Namespace, supply: Distinct, archive: Path, port: 
     )
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = command_line(__doc__)
     parser.add_argument("--pictures", type=int, default=4300)
     parser.add_argument("--interactive", type=int, nargs="*", default=[1, 8])
     parser.add_argument("--seconds", type=float, default=20)
-    parser.add_argument("--images", type=Path, default=PHOTOS, help="a folder; else made pictures")
-    parser.add_argument("--model", default="resnet50")
-    parser.add_argument("--data-dir", type=Path, help="where a model of the registry is")
-    parser.add_argument("serve", nargs="*", help="further options for glimt serve, after --")
-    options = parser.parse_args()
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    """Measure and print."""
+    options = parse()
     supply = Distinct(photos(options.images))
-    chosen = ["--model", options.model, *(["--weights", "random"] if options.model == "resnet50" else [])]
     with tempfile.TemporaryDirectory() as folder:
         archive, options.data_dir = Path(folder) / "big.zip", options.data_dir or Path(folder)
         print(f"pictures: {named(options.images)}; {make_archive(archive, supply, options.pictures)} bytes", flush=True)
-        arguments = [*chosen, "--cache-entries", "0", "--log-level", "warning", *options.serve]
-        with service(arguments, options.data_dir) as (pid, port):
-            measure(options, supply, archive, port, pid)
+        chosen = model_settings(options.model)
+        with serving(chosen, options.data_dir, options.serve) as (pid, port), Jobs(port) as jobs:
+            measure(options, supply, archive, jobs, port, pid)
 
 
 if __name__ == "__main__":

@@ -17,25 +17,19 @@ import asyncio
 import os
 import re
 import signal
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
-from perf.clients import PATIENT, REFUSED, Asked, answered, crowd, failures, latencies, per_second, steady
-from service.errors import GlimtError, Unavailable
-from service.tuning.connection import Address, Answer, Connection
+from perf.clients import PATIENT, REFUSED, Asked, Manner, answered, crowd, failures, latencies, per_second, steady
+from perf.serving import ROOT, command_line, get, model_settings, named, serving
+from service.errors import GlimtError
 from service.tuning.pictures import Distinct, photos
 
-ROOT = Path(__file__).parents[1]
-SHARED_PHOTOS = ROOT.parent / "shared/data/images"
-PHOTOS = SHARED_PHOTOS if SHARED_PHOTOS.exists() else None
-"""What --images is without being given; None is made pictures."""
 REFERENCE_SECONDS = 6.0
 WARM_SECONDS = 4.0
 IDLE_SECONDS = 10.0
@@ -45,7 +39,7 @@ REFERENCE = """
 import sys, time
 import numpy as np
 from pathlib import Path
-from service.app import make_engine
+from service.construction import make_engine
 from service.models.served import choose
 from service.settings import Settings
 settings = Settings(**dict(pair.split("=", 1) for pair in sys.argv[1:]))
@@ -65,26 +59,11 @@ for line in sys.stdin:
 """
 
 
-def named(images: Path | None) -> str:
-    """What the pictures were, in words that name no path."""
-    return f"of {images.resolve().name}" if images else "made"
-
-
-def closed_loop(port: int, clients: int, pictures: Distinct, seconds: float) -> list[Asked]:
+def closed_loop(port: int, clients: int, pictures: Distinct, seconds: float, manner: Manner = PATIENT) -> list[Asked]:
     """All clients at once for WARM_SECONDS + `seconds`; what ended after the warm-up."""
     begin = time.perf_counter() + WARM_SECONDS
-    asked = asyncio.run(crowd(port, clients, pictures, WARM_SECONDS + seconds, PATIENT))
+    asked = asyncio.run(crowd(port, clients, pictures, WARM_SECONDS + seconds, manner))
     return steady(asked, begin, begin + seconds)
-
-
-def get(port: int, path: str) -> Answer:
-    """Raises Unavailable and OSError."""
-
-    async def ask() -> Answer:
-        with closing(Connection(Address.of(f"http://127.0.0.1:{port}"))) as connection:
-            return await connection.ask("GET", path)
-
-    return asyncio.run(ask())
 
 
 def metrics(port: int) -> dict[str, float]:
@@ -107,37 +86,6 @@ def quantile(cumulative: dict[str, float], share: float) -> float:
     """The upper bucket bound under which `share` of a histogram's observations lie."""
     total = max(cumulative.values(), default=0)
     return next((float(bound) for bound, count in cumulative.items() if count >= share * total), float("inf"))
-
-
-@contextmanager
-def service(arguments: list[str], data: Path) -> Iterator[tuple[int, int]]:
-    """`glimt serve` on a free port: (process id, port), once it is ready."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "service", "serve", "--port", str(port), "--data-dir", str(data), *arguments]
-    with (
-        (data / "service.log").open("wb") as log,
-        subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT) as process,
-    ):
-        try:
-            until = time.monotonic() + 180
-            while not ready(port):
-                if process.poll() is not None or time.monotonic() > until:
-                    raise SystemExit((data / "service.log").read_text())
-                time.sleep(0.2)
-            yield process.pid, port
-        finally:
-            process.send_signal(signal.SIGCONT)
-            process.terminate()
-
-
-def ready(port: int) -> bool:
-    """Whether /readyz says 200."""
-    try:
-        return get(port, "/readyz").status == 200
-    except (OSError, Unavailable):
-        return False
 
 
 class Reference:
@@ -241,15 +189,11 @@ def measure(
 
 def parse() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser = command_line(__doc__)
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 32, 100])
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--images", type=Path, default=PHOTOS, help="a folder; else made pictures")
     parser.add_argument("--engine", default="openvino")
-    parser.add_argument("--model", default="resnet50")
-    parser.add_argument("--data-dir", type=Path, help="where a model of the registry is")
-    parser.add_argument("serve", nargs="*", help="further options for glimt serve, after --")
     return parser.parse_args()
 
 
@@ -271,12 +215,8 @@ def main() -> None:
 
 def compare(options: argparse.Namespace, supply: Distinct, data: Path, ratios: dict[int, list[float]]) -> None:
     """The service and the reference, both up; fills `ratios`."""
-    chosen = {"engine": options.engine, "model": options.model}
-    if options.model == "resnet50":
-        chosen["weights"] = "random"
-    arguments = [part for name, value in chosen.items() for part in (f"--{name}", value)]
-    arguments += ["--cache-entries", "0", "--log-level", "warning", *options.serve]
-    with service(arguments, data) as (pid, port):
+    chosen = {"engine": options.engine} | model_settings(options.model)
+    with serving(chosen, data, options.serve) as (pid, port):
         reference = Reference(chosen | {"data_dir": str(data)}, pid)
         try:
             measure(options, supply, port, pid, reference, ratios)

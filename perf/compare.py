@@ -31,9 +31,10 @@ from pathlib import Path
 from statistics import mean
 
 from perf.clients import IMPATIENT, answered, ask_once, crowd, failures, latencies, per_second
-from perf.closed_loop import PHOTOS, closed_loop, metrics, named
+from perf.closed_loop import closed_loop, metrics
 from perf.comparison import Loop, Measured, Storm, agree, judge, table
 from perf.contenders import ROOT, Contender, NotRunning, chosen, contenders, install, peer_environment, running
+from perf.serving import PHOTOS, named
 from service.errors import GlimtError
 from service.tuning.pictures import Distinct, photos
 

@@ -33,9 +33,9 @@ from service.http import classify, middleware
 from service.http.query import read_query
 from service.inference import images
 from service.inference.batches import Outcome
+from service.inference.engine_thread import Scored
 from service.inference.labels import top_k
 from service.inference.predictions import ImageInfo, ModelInfo, Prediction, Receipt
-from service.inference.worker import Scored
 from service.observe import configure_logging
 from service.settings import Settings
 
@@ -74,7 +74,7 @@ def parts(app: Glimt) -> dict[str, list[Off]]:
     """Each part of a request's way that can be taken out, and how."""
     classifier, worker, metrics = app.house.classifier, app.house.worker, app.house.metrics
     inner = Starlette.build_middleware_stack(app)
-    scored = Scored(np.full(CLASSES, 1 / CLASSES, np.float32), worker.model, 0.0)
+    scored = Scored(np.full(CLASSES, 1 / CLASSES, np.float32), worker.serving, 0.0)
 
     async def ask_directly(call: Callable[[], Any]) -> Any:
         return call()
@@ -92,7 +92,7 @@ def parts(app: Glimt) -> dict[str, list[Off]]:
         pass
 
     decode = (classifier, "_loop", SameThread(classifier._loop))
-    infer = (worker, "_in_thread", ask_directly)
+    infer = (worker._current, "call", ask_directly)
     no_cache = classifier._settings.model_copy(update={"cache_entries": 0})
     return {
         AS_IT_IS: [],

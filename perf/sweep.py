@@ -21,8 +21,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from perf.closed_loop import PHOTOS, ROOT, named, service
 from perf.report import Result, cells_csv, charts, markdown, visits_csv
+from perf.serving import PHOTOS, ROOT, named, service
 from service.credentials import bearer
 from service.errors import GlimtError
 from service.tuning.grid import walk

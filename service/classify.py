@@ -19,9 +19,9 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Column, Table
 
-from service.app import make_engine, make_worker
 from service.bulk.archive import open_archive
 from service.bulk.directory import ArchiveLimits
+from service.construction import make_serving, make_worker
 from service.credentials import bearer, is_loopback, own_url, refused
 from service.errors import BadRequest, Forbidden, GlimtError, Unavailable
 from service.http.classify import prediction_document
@@ -229,8 +229,8 @@ async def here(settings: Settings, top: int) -> AsyncIterator[Ask]:
     if served.notice:
         Console(stderr=True, soft_wrap=True).print(served.notice, markup=False, highlight=False)
     settings = settings.model_copy(update={"max_batch": IN_FLIGHT // 2, "max_wait_ms": 0.0})  # not worth calibrating
-    worker = make_worker(make_engine(served, settings), served, settings)
-    async with worker, Classifier(worker, served.classes, served.input, settings) as classifier:
+    worker = make_worker(make_serving(served, settings), settings)
+    async with worker, Classifier(worker, settings) as classifier:
         await worker.loaded()
 
         async def ask(data: bytes) -> Answer:

@@ -11,6 +11,8 @@ from rich.markup import escape
 from rich.panel import Panel
 
 from service import __version__
+from service.cli_models import models
+from service.cli_train import evaluate, train
 from service.cli_users import users
 from service.data_folder import claimed
 from service.options import DataDir, console, or_exit, read_settings, with_settings
@@ -22,6 +24,7 @@ app = typer.Typer(
 )  # fmt: skip
 export = typer.Typer(no_args_is_help=True, help="Take your data out.")
 app.add_typer(export, name="export")
+app.add_typer(models, name="models")
 app.add_typer(users, name="users")
 
 Token = Annotated[str | None, typer.Option(envvar="GLIMT_TOKEN", show_envvar=False, help=(
@@ -78,6 +81,8 @@ def show_first_admin(email: str, password: str) -> None:
 
 
 app.command("serve")(with_settings(serve))
+app.command("train")(train)
+app.command("evaluate")(evaluate)
 
 
 @app.command("classify")

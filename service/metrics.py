@@ -5,7 +5,7 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -27,7 +27,18 @@ ENDS = {  # how a submitted picture can end, in the words of Stats.totals
     "expired": "Pictures whose deadline passed.",
     "failed": "Pictures the engine could not compute.",
 }
-
+ENGINE = {  # Worker.totals
+    "failed": ("glimt_engine_failures", "Batches that the engine could not compute, halves of them included."),
+    "hung": ("glimt_engine_hangs", "Batches that did not come back in time."),
+    "recreated": ("glimt_engine_recreated", "Engines made anew because they failed on every picture."),
+    "swapped": ("glimt_model_swaps", "Models that took the place of another while it answered."),
+}
+SHADOW = {  # Shadow.totals
+    "compared": "Pictures that the candidate computed as well.",
+    "differed": "Those of them for which it has another first label.",
+    "passed_over": "Pictures it should have had, but the queue or the candidate was busy.",
+    "failed": "Pictures that the candidate could not compute.",
+}
 
 WINDOW_S = 60.0
 KEPT = 2_048  # of the newest: p99 still stands on 20 of them, and sorting them costs 0.2 ms
@@ -132,6 +143,10 @@ class Metrics:
         """Read these when scraped."""
         self.registry.register(_Queue(stats, model, ready))
 
+    def watch_models(self, engine: Mapping[str, int], shadow: Mapping[str, int]) -> None:
+        """Read these totals, of the worker and of its shadow, when scraped."""
+        self.registry.register(_Models(engine, shadow))
+
     def render(self) -> bytes:
         """The text exposition format, version 0.0.4."""
         return generate_latest(self.registry)
@@ -160,3 +175,14 @@ class _Queue(Collector):
         )
         info.add_metric([model.name, model.version, model.engine, model.weights], 1)
         yield info
+
+
+class _Models(Collector):
+    def __init__(self, engine: Mapping[str, int], shadow: Mapping[str, int]) -> None:
+        self._engine, self._shadow = engine, shadow
+
+    def collect(self) -> Iterator[Metric]:
+        for end, (name, words) in ENGINE.items():
+            yield CounterMetricFamily(name, words, self._engine.get(end, 0))
+        for end, words in SHADOW.items():
+            yield CounterMetricFamily(f"glimt_shadow_{end}", words, self._shadow.get(end, 0))

@@ -66,8 +66,7 @@ class RemoteJob:
             yield job
         finally:  # it was made for this command alone
             with suppress(BadRequest, Unavailable, httpx2.TransportError):
-                while (await self._ask(client, "DELETE", f"/api/jobs/{job['id']}", tries=3)).get("status"):
-                    pass
+                await self._ask(client, "DELETE", f"/api/jobs/{job['id']}", params={"remove": "true"}, tries=3)
 
     async def _ask(
         self,

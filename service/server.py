@@ -9,8 +9,9 @@ from types import FrameType
 import uvicorn
 from starlette.types import ASGIApp
 
-from service.connections import Bounded, raise_open_files
+from service.connections import raise_open_files
 from service.errors import StartError
+from service.protocol import timed
 from service.settings import Settings
 
 KEEP_ALIVE_S = 75
@@ -40,7 +41,7 @@ class Server(uvicorn.Server):
                 app,
                 host=settings.host,
                 port=settings.port,
-                http=Bounded,
+                http=timed(settings),
                 ws="none",
                 log_config=None,
                 access_log=False,

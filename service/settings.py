@@ -58,7 +58,18 @@ class Settings(BaseSettings):
         "auto", description="Window from a picture's arrival in the queue; auto is the longest that can pay."
     )
     max_pending: int = Field(256, ge=1, le=65536, description="Pictures waiting at most; more get a 503 at once.")
+    max_pending_bytes: int = Field(
+        512 * MIB,
+        ge=1,
+        description="Bytes of waiting pictures at most, streams half of it; at least two pictures'.",
+    )
     deadline_ms: int = Field(10_000, ge=1, le=600_000, description="Time for one answer at most, then a 504.")
+    engine_timeout_s: float = Field(
+        60.0,
+        ge=0.1,
+        le=3600,
+        description="Seconds for one batch at most; then the model counts as hanging, and /healthz says failed.",
+    )
     max_image_bytes: int = Field(20 * MIB, ge=1, description="Bytes of one picture at most.")
     max_image_pixels: int = Field(50_000_000, ge=1, description="Pixels of one picture at most, by its header.")
     max_images_per_request: int = Field(
@@ -68,6 +79,14 @@ class Settings(BaseSettings):
     max_jobs: int = Field(
         8, ge=1, le=1000, description="Bulk jobs of one person that are not over, at most; then a 429."
     )
+    max_job_bytes: int = Field(
+        5120 * MIB, ge=1, description="Bytes of all archives together that are kept for one person's bulk jobs."
+    )
+    job_folders: str = Field(
+        "",
+        description="Folders of this machine, whole paths with commas between, below which admins may name one for a "
+        "bulk job; empty = none.",
+    )
     job_days: int = Field(
         7, ge=1, le=3650, description="Days for which a finished bulk job is kept, with its archive and its answers."
     )
@@ -75,6 +94,16 @@ class Settings(BaseSettings):
     cache_entries: int = Field(4096, ge=0, description="Answers kept by picture, model and profile; 0 = off.")
     keep_images: KeepImages = Field(
         "feedback", description="Which pictures are kept on disk: feedback (only with feedback), all, none."
+    )
+    review_pictures: int = Field(
+        0,
+        ge=0,
+        le=10_000,
+        description="Pictures with the least certain answers that are kept for admins to review, at most, for 30 days; "
+        "0 = none. Not where no pictures are kept.",
+    )
+    retrain_after: int = Field(
+        100, ge=1, le=1_000_000, description="New labels from feedback after which /review offers to train again."
     )
     auth: Literal["auto", "open", "required"] = Field(
         "auto", description="Who may use it: open (anybody), required (accounts); auto is open on a loopback address."
@@ -104,6 +133,15 @@ class Settings(BaseSettings):
         "",
         description="Addresses of proxies whose X-Forwarded-For and -Proto are believed, with commas between; * is "
         "anybody, who can then take any address.",
+    )
+    header_timeout_s: float = Field(
+        10.0, gt=0, le=3600, description="Time for the head of a request at most; then a 408, and the end."
+    )
+    body_timeout_s: float = Field(
+        10.0, gt=0, le=3600, description="In each such time a body must come on by 1 KiB a second, or it is a 408."
+    )
+    write_timeout_s: float = Field(
+        30.0, gt=0, le=3600, description="A client that takes nothing of its answer for so long is hung up on."
     )
     cors_origins: str = Field(
         "",
@@ -149,6 +187,16 @@ class Settings(BaseSettings):
     def origins(self) -> list[str]:
         """Other sites whose pages may use it; "*" is any."""
         return self.cors_origins.split()
+
+    @property
+    def reviewed_pictures(self) -> int:
+        """As `review_pictures`; 0 where no pictures are kept."""
+        return 0 if self.keep_images == "none" else self.review_pictures
+
+    @property
+    def job_roots(self) -> tuple[Path, ...]:
+        """The folders of `job_folders`, absolute."""
+        return tuple(Path(it.strip()).expanduser().absolute() for it in self.job_folders.split(",") if it.strip())
 
     @property
     def data_path(self) -> Path:

@@ -1,7 +1,6 @@
 """`glimt users`: accounts from the command line, by the service that runs in the data folder; where none runs, by the
 same routes in this process, on the same database."""
 
-import asyncio
 import io
 import sys
 from collections.abc import AsyncIterator
@@ -17,24 +16,18 @@ from service.accounts.emails import normalised
 from service.accounts.keys import read_or_make_key
 from service.accounts.passwords import random_password
 from service.app import create_accounts_app
-from service.credentials import Bearer, bearer, local
-from service.errors import BadRequest, GlimtError, NotFound, Unavailable
+from service.credentials import local
+from service.errors import BadRequest, NotFound
 from service.observe import configure_logging
+from service.own_service import OwnService, own_service
 from service.settings import Settings
 from service.store.users import Role
 from service.terminal import printable
 
-PATIENCE_S = 60.0
 MAX_LINE_BYTES = 4096
 """Of a password on standard input: more than any may have, so that the words about its length are the service's."""
 
 User = dict[str, Any]
-
-
-class Refused(GlimtError):
-    """What the service said, in its words."""
-
-    title = "That was refused"
 
 
 class Users:
@@ -43,9 +36,8 @@ class Users:
     `who` is an e-mail address or an id.
     """
 
-    def __init__(self, client: httpx2.AsyncClient, bearer: Bearer) -> None:
-        self._client = client
-        self._bearer = bearer
+    def __init__(self, service: OwnService) -> None:
+        self._ask = service.ask
 
     async def create(self, email: str, name: str, role: Role, password: str | None) -> tuple[User, str | None]:
         """The account, and its password if one had to be made."""
@@ -86,29 +78,14 @@ class Users:
                 return user
         raise NotFound(f"There is no account of {email}. `glimt users list` shows all.")
 
-    async def _ask(self, method: str, path: str, content: object = None) -> httpx2.Response:
-        headers = {"Authorization": f"Bearer {self._bearer()}"}
-        try:
-            answer = await self._client.request(method, path, json=content, headers=headers)
-        except httpx2.TransportError as error:
-            raise Unavailable(
-                f"The service at {self._client.base_url} does not answer: {error or type(error).__name__}. Try again, "
-                "or stop it: then this works without it."
-            ) from error
-        if not answer.is_success:
-            raise Refused(_words(answer))
-        return answer
-
 
 @asynccontextmanager
 async def users(settings: Settings) -> AsyncIterator[Users]:
     """Raises StartError, FolderTaken when a service is just starting."""
-    by = await asyncio.to_thread(data_folder.holder, settings.data_path)
-    if by is not None and by.url is not None:
-        key = bearer(by.url, settings.data_path, None)
-        async with httpx2.AsyncClient(base_url=by.url, timeout=PATIENCE_S, trust_env=False) as client:
-            yield Users(client, key)
-        return
+    async with own_service(settings) as service:
+        if service is not None:
+            yield Users(service)
+            return
     with ExitStack() as stack:
         stack.enter_context(data_folder.claimed(settings.data_path))
         stack.enter_context(configure_logging(settings, io.StringIO()))  # to the files; here the command has the word
@@ -117,7 +94,7 @@ async def users(settings: Settings) -> AsyncIterator[Users]:
             app.router.lifespan_context(app),
             httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://localhost") as client,
         ):
-            yield Users(client, local(read_or_make_key(settings.data_path)))
+            yield Users(OwnService(client, local(read_or_make_key(settings.data_path))))
 
 
 def password_on_stdin() -> str:
@@ -136,15 +113,3 @@ def table(users: list[User]) -> Table:
         cells = (str(user["id"]), user["email"], user["name"], user["role"], user["created_at"][:10])
         shown.add_row(*(escape(printable(cell)) for cell in cells))
     return shown
-
-
-def _words(answer: httpx2.Response) -> str:
-    if answer.status_code == 401:
-        return (
-            f"The service at {answer.url.copy_with(path='/')} does not take the key in this data folder: it was "
-            "replaced after the service had started. Restart the service."
-        )
-    try:
-        return str(answer.json()["detail"])
-    except (ValueError, KeyError, TypeError):
-        return f"The answer was {answer.status_code}, which Glimt does not say."

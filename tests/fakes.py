@@ -35,12 +35,18 @@ class GatedEngine:
         self.warmed.extend(batch_sizes)
 
     def predict(self, pixels: Pixels) -> Scores:
+        if not pixels.any():  # a black picture is the worker's own look at a model: neither gated nor recorded
+            return self.scores(pixels)
         self.gate.wait()
         self.batches.append(pixels)
         if len(pixels) > 1:
             self.slow_gate.wait()
         if self.fail_when is not None and (pixels[:, 0, 0, 0] == self.fail_when).any():
             raise RuntimeError("poison")
+        return self.scores(pixels)
+
+    def scores(self, pixels: Pixels) -> Scores:
+        """What it answers to these."""
         means = pixels.mean(axis=(1, 2)) / 255
         logits = np.stack([means[:, i % 3] * (1 + i) for i in range(self.classes)], axis=1).astype(np.float64)
         exp = np.exp(logits - logits.max(axis=1, keepdims=True))

@@ -8,7 +8,7 @@ import pytest
 from service.accounts.accounts import DEMO_EMAIL, DEMO_PASSWORD
 from service.app import FIRST_ADMIN, create_app
 from service.errors import StartError, Unauthorized
-from service.inference.worker import warm_up_sizes
+from service.inference.engine_thread import warm_up_sizes
 from service.settings import Settings
 from service.store.users import User
 from tests.fakes import GatedEngine

@@ -137,6 +137,7 @@ def test_classify_by_what_is_not_glimt(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("prepared_models")
 def test_classify_files_here(tmp_path: Path) -> None:
     """A file, a folder and a zip, a damaged one among them: a line each, exit code 1 for the damaged one."""
     (tmp_path / "folder").mkdir()

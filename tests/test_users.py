@@ -5,15 +5,17 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
+import httpx2
 import orjson
 import pytest
 
 from service.accounts.keys import key_file
 from service.data_folder import claimed
 from service.errors import FolderTaken, GlimtError, InvalidField, NotFound, Unavailable
+from service.own_service import Refused
 from service.settings import Settings
 from service.store.users import User
-from service.users import Refused, Users, table, users
+from service.users import Users, table, users
 from tests.world import PASSWORD, make_app, signed_in, under_uvicorn
 
 NOBODY = "http://127.0.0.1:9"
@@ -113,10 +115,11 @@ async def test_a_running_service_knows_at_once(tmp_path: Path) -> None:
         async with under_uvicorn(app) as port:
             claim.announce(f"http://127.0.0.1:{port}")
             headers = await signed_in(app)
-            async with users(Settings(data_dir=tmp_path)) as known:
-                before = await known._client.get("/api/me", headers=headers)
+            url = f"http://127.0.0.1:{port}"
+            async with httpx2.AsyncClient(base_url=url) as ada, users(Settings(data_dir=tmp_path)) as known:
+                before = await ada.get("/api/me", headers=headers)
                 await known.reset_password("ada@example.org", None)
-                after = await known._client.get("/api/me", headers=headers)
+                after = await ada.get("/api/me", headers=headers)
     assert (before.status_code, after.status_code) == (200, 401)
 
 

@@ -4,14 +4,18 @@ import asyncio
 import io
 import socket
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx2
 from PIL import Image
 
 from service.accounts.keys import LOCAL, Signer, read_or_make_key
+from service.accounts.passwords import Passwords
 from service.app import Glimt, create_app
 from service.inference.engines.engine import Engine
 from service.inference.labels import ClassTable
@@ -24,8 +28,10 @@ from service.store.belongings import Belongings
 from service.store.database import Database
 from service.store.feedback import FeedbackStore
 from service.store.history import HistoryStore
+from service.store.job_rows import Job
 from service.store.jobs import JobStore
 from service.store.pictures import PictureStore
+from service.store.review import ReviewStore
 from service.store.tokens import TokenStore
 from service.store.users import Role, User, UserStore
 from tests.fakes import GatedEngine
@@ -33,6 +39,8 @@ from tests.fakes import GatedEngine
 CLASSES = ClassTable(tuple(f"class_{n}" for n in range(10)), (None,) * 10, ("",) * 10)
 
 PASSWORD = "correct horse"
+WEAK_KIB = 8
+"""The least argon2 takes: a hash in well under a millisecond."""
 
 
 def png(red: int, size: int = 12) -> bytes:
@@ -56,12 +64,34 @@ def served(notice: str | None = None) -> ServedModel:
     )
 
 
+@cache
+def _migrated() -> bytes:
+    """The database of a first start. Migrating one takes longer than most tests."""
+    with TemporaryDirectory() as folder, ThreadPoolExecutor(1) as thread:
+        path = Path(folder) / "glimt.db"
+        thread.submit(Database(path).prepare).result()
+        return path.read_bytes()
+
+
+def make_database(folder: Path) -> Database:
+    """A database with all tables in `folder`, as it is when there is one already."""
+    path = folder / "glimt.db"
+    if not path.exists():
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        path.write_bytes(_migrated())
+    return Database(path)
+
+
 def make_app(folder: Path, engine: Engine | None = None, notice: str | None = None, **changes: Any) -> Glimt:
     """The real app with a fake engine and its data in `folder`."""
     defaults: dict[str, Any] = {"data_dir": folder, "grace_s": 5, "deadline_ms": 60_000, "port": 0}
     defaults |= {"max_batch": 16, "max_wait_ms": 5}
     settings = Settings(**(defaults | changes))
-    return create_app(settings, served(notice), engine or GatedEngine())
+    passwords = Passwords(memory_kib=WEAK_KIB)
+    app = create_app(settings, served(notice), engine or GatedEngine(), passwords=passwords)
+    make_database(folder)  # not before: a refused start leaves nothing behind
+    return app
 
 
 @asynccontextmanager
@@ -101,7 +131,12 @@ def belongings(database: Database, pictures: PictureStore, keep_images: KeepImag
     users, tokens, feedback = UserStore(database), TokenStore(database), FeedbackStore(database)
     jobs = JobStore(database)
     history = HistoryStore(database)
-    return Belongings(users, tokens, feedback, history, pictures, keep_images, jobs, lambda job: jobs.remove(job.id))
+    review = ReviewStore(database)
+
+    async def forget_job(job: Job) -> None:
+        await jobs.remove(job.id)
+
+    return Belongings(users, tokens, feedback, history, pictures, keep_images, jobs, forget_job, review)
 
 
 @asynccontextmanager

@@ -1,1 +1,1 @@
-"""Zip archives of pictures: checked, then read one picture at a time. Nothing is written under a member's name."""
+"""Zip archives and folders of pictures: checked, then read one at a time. Nothing is written under a member's name."""

@@ -8,12 +8,12 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
 from service.bulk.directory import LOCAL, LOCAL_MARK, ArchiveLimits, Member, invalid, read_at, read_directory
 from service.bulk.names import Name, Skip, read_name, skip_by_name
+from service.bulk.source import Entry, Found, make_entries
 from service.errors import ArchiveInvalid, ImageCorrupt
 
 STORED, DEFLATED = 0, 8
@@ -21,18 +21,6 @@ STORED, DEFLATED = 0, 8
 ENCRYPTED = 0x0001 | 0x0040 | 0x2000
 """Flags: by password, strongly, and with masked headers (APPNOTE.TXT 4.4.4)."""
 DOS_DIRECTORY = 0x10
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One member. `size` is the declared one, in bytes; `folder` the label; `skip` why it is not to be read."""
-
-    index: int
-    name: str
-    folder: str | None
-    size: int
-    skip: Skip | None
-    unsafe_name: bool
 
 
 class Archive:
@@ -90,15 +78,10 @@ def open_archive(path: Path, limits: ArchiveLimits) -> Iterator[Archive]:
 def _entries(members: list[Member], limits: ArchiveLimits) -> tuple[Entry, ...]:
     names = [read_name(member.name, member.flags, member.unicode_path) for member in members]
     skips = [_skip(member, name, limits) for member, name in zip(members, names, strict=True)]
-    tops = {name.top for name, skip in zip(names, skips, strict=True) if skip is None}
-    if not tops:
+    if all(skips):
         raise _nothing_to_read(skips)
-    # A folder round everything is how one packs; it says nothing about any of the pictures.
-    around = 1 if len(tops) == 1 else 0
-    return tuple(
-        Entry(index, name.shown, name.folder if name.folders > around else None, member.size, skip, name.unsafe)
-        for index, (member, name, skip) in enumerate(zip(members, names, skips, strict=True))
-    )
+    sizes = (member.size for member in members)
+    return make_entries([Found(*it) for it in zip(names, sizes, skips, strict=True)])
 
 
 def _skip(member: Member, name: Name, limits: ArchiveLimits) -> Skip | None:

@@ -18,6 +18,7 @@ Skip = Literal[
     "encrypted",
     "method",
     "too_large",
+    "unreadable",
 ]
 
 UTF8_FLAG = 0x800

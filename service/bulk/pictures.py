@@ -1,4 +1,4 @@
-"""Single pictures out of the archives of jobs, for who looks at them one by one."""
+"""Single pictures out of the archives and folders of jobs, for who looks at them one by one."""
 
 import asyncio
 from collections import OrderedDict
@@ -7,10 +7,10 @@ from contextlib import AbstractContextManager, asynccontextmanager
 from types import TracebackType
 from typing import TypeVar
 
-from service.bulk.archive import Archive, open_archive
-from service.bulk.directory import ArchiveLimits
 from service.bulk.runner import BulkRunner
+from service.bulk.source import Source
 from service.errors import GlimtError
+from service.store.job_rows import Job
 
 T = TypeVar("T")
 
@@ -20,12 +20,11 @@ IDLE_S = 60.0
 
 
 class JobPictures:
-    """`async with JobPictures(runner, limits) as pictures`. It reads one at a time."""
+    """`async with JobPictures(runner) as pictures`. It reads one at a time."""
 
-    def __init__(self, runner: BulkRunner, limits: ArchiveLimits) -> None:
+    def __init__(self, runner: BulkRunner) -> None:
         self._runner = runner
-        self._limits = limits
-        self._open: OrderedDict[int, tuple[Archive, AbstractContextManager[Archive]]] = OrderedDict()
+        self._open: OrderedDict[int, tuple[Source, AbstractContextManager[Source]]] = OrderedDict()
 
     async def __aenter__(self) -> "JobPictures":
         self._turn = asyncio.Lock()
@@ -38,15 +37,15 @@ class JobPictures:
         async with self._turn:
             self._close(0)
 
-    async def use(self, job_id: int, position: int, work: Callable[[bytes], T]) -> T | None:
-        """What `work` makes of the picture's bytes, in a thread; None when the archive is gone or cannot be read.
+    async def use(self, job: Job, position: int, work: Callable[[bytes], T]) -> T | None:
+        """What `work` makes of the picture's bytes, in a thread; None when there is none any more.
 
         Raises what `work` raises.
         """
-        async with self._opened(job_id) as archive:
-            if archive is None or position >= len(archive.entries) or archive.entries[position].skip is not None:
+        async with self._opened(job) as source:
+            if source is None or position >= len(source.entries) or source.entries[position].skip is not None:
                 return None
-            return await self._runner.in_thread(lambda: work(archive.read(archive.entries[position])))
+            return await self._runner.in_thread(lambda: work(source.read(source.entries[position])))
 
     async def close(self, job_id: int) -> None:
         """Do not keep the job's archive open, if it is."""
@@ -55,21 +54,21 @@ class JobPictures:
                 opened[1].__exit__(None, None, None)
 
     @asynccontextmanager
-    async def _opened(self, job_id: int) -> AsyncIterator[Archive | None]:
+    async def _opened(self, job: Job) -> AsyncIterator[Source | None]:
         async with self._turn:
             if self._idle:
                 self._idle.cancel()
             try:
-                if job_id not in self._open:
+                if job.id not in self._open:
                     self._close(OPEN - 1)
-                    opening = open_archive(self._runner.archive(job_id), self._limits)
-                    self._open[job_id] = await self._runner.in_thread(opening.__enter__), opening
-                self._open.move_to_end(job_id)
-                archive = self._open[job_id][0]
+                    opening = self._runner.source(job)
+                    self._open[job.id] = await self._runner.in_thread(opening.__enter__), opening
+                self._open.move_to_end(job.id)
+                source = self._open[job.id][0]
             except (OSError, GlimtError):
-                archive = None
+                source = None
             try:
-                yield archive
+                yield source
             finally:
                 self._idle = asyncio.get_running_loop().call_later(IDLE_S, self._close, 0)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from service.store.jobs import Job, JobItem
+from service.store.job_rows import Job, JobItem
 
 Pause = Callable[[str], None]
 

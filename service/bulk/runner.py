@@ -1,14 +1,14 @@
-"""Archives to answers, as jobs that survive a crash. Jobs take turns; interactive callers go first in the batcher.
+"""Archives and folders to answers, as jobs that survive a crash. Jobs take turns.
 
-Knows no HTTP.
+Interactive callers go first in the batcher. Knows no HTTP.
 """
 
 import asyncio
 import shutil
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -16,13 +16,17 @@ from typing import Any, TypeVar
 
 import structlog
 
+from service.bulk.archive import open_archive
 from service.bulk.directory import ArchiveLimits
+from service.bulk.folder import open_folder
 from service.bulk.run import Progress, Run
+from service.bulk.source import Source
 from service.bulk.turns import Turns
 from service.bulk.window import Window
 from service.bulk.work import INTERNAL, RETRY_S, Classifies, Work
 from service.errors import ArchiveInvalid, ArchiveTooLarge, Draining, GlimtError, StoreBusy, StoreFull
-from service.store.jobs import Job, JobStore
+from service.store.job_rows import Job
+from service.store.jobs import JobStore
 
 T = TypeVar("T")
 
@@ -40,7 +44,8 @@ log = structlog.get_logger()
 
 class BulkRunner:
     """`async with BulkRunner(...) as runner`. Entering goes on with what a crash or a shutdown interrupted; leaving
-    stores what is answered and stops, and the next start goes on. `folder` has one folder for each job."""
+    stores what is answered and stops, and the next start goes on. `folder` has one folder for each job; below `allowed`
+    lie the folders of this machine that jobs may read."""
 
     def __init__(
         self,
@@ -49,14 +54,17 @@ class BulkRunner:
         folder: Path,
         limits: ArchiveLimits,
         *,
+        allowed: Sequence[Path] = (),
         places: int = WINDOW,
         retry_s: float = RETRY_S,
     ) -> None:
         self._jobs = jobs
         self._folder = folder
+        self._limits = limits
+        self._allowed = allowed
         self._threads = ThreadPoolExecutor(READERS, thread_name_prefix="bulk")
         window = Window(places, WINDOW_BYTES)
-        self._work = Work(jobs, classifier, limits, window, self._threads, retry_s=retry_s)
+        self._work = Work(jobs, classifier, window, self._threads, retry_s=retry_s)
         self._turns = Turns(ACTIVE)
         self._runs: dict[int, Run] = {}
         self._errands: set[asyncio.Task[None]] = set()
@@ -92,6 +100,13 @@ class BulkRunner:
     def archive(self, job_id: int) -> Path:
         """Where the job's archive is while it is kept."""
         return self._folder / str(job_id) / "archive.zip"
+
+    def source(self, job: Job) -> AbstractContextManager[Source]:
+        """Where its pictures come from, to be opened. Blocking. Raises as `open_archive` and `open_folder`."""
+        if job.folder is None:
+            return open_archive(self.archive(job.id), self._limits)
+        listing = self._folder / str(job.id) / "listing.json"
+        return open_folder(Path(job.folder), listing, self._limits, self._allowed)
 
     def start(self, job: Job) -> None:
         """Run it when its turn comes. Its archive must be in its place."""
@@ -163,7 +178,7 @@ class BulkRunner:
         job = run.job
         try:
             async with self._turns.turn(job.owner):
-                await self._work.do(run, self.archive(job.id))
+                await self._work.do(run, lambda: self.source(job))
             log.info("job over", job=job.id)
         except GlimtError as error:
             if run.leaving or isinstance(error, Draining):

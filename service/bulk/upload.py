@@ -1,26 +1,27 @@
-"""An archive onto the disk as it arrives, within its limit and the room there is, and from there into a job.
+"""An archive onto the disk as it arrives, within its limits and the room there is, and from there into a job.
 
 Knows no HTTP: who reads the body hands over chunks. What is not whole lies in a folder of its own, under no name that
 a client chose, and is gone when its sender leaves, or at the next start.
 """
 
 import asyncio
-import errno
 import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, TypeVar
 
+from service.bulk.folder import NO_ROOM, allowed_folder
 from service.bulk.runner import BulkRunner
 from service.errors import BadRequest, BodyTooLarge, Draining, GlimtError, StoreFull, TooManyRequests
 from service.files import sync
-from service.store.jobs import Job, JobStore
+from service.store.job_rows import Job
+from service.store.jobs import JobStore
 
 T = TypeVar("T")
 Take = Callable[[bytes], Awaitable[None]]
@@ -36,12 +37,16 @@ PATIENCE_S = 60.0
 """So long an upload may stand still. One that hangs would hold its place among the owner's jobs for ever."""
 RETRY_AFTER_S = 30
 MAX_NAME_CHARS = 255
-_WAY_OUT = "Remove jobs that are over (DELETE /api/jobs/<id>), send a smaller archive, or ask the operator for room."
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_REMOVE = "Remove jobs that are over (DELETE /api/jobs/<id>?remove=true)"
+_WAY_OUT = f"{_REMOVE}, send a smaller archive, or ask the operator for room."
 
 
 class Inbox:
-    """`async with Inbox(...) as inbox`. Files are written in the one thread it owns, one block after the other."""
+    """`async with Inbox(...) as inbox`. Files are written in the one thread it owns, one block after the other.
+
+    `max_bytes` is for one archive, `max_kept_bytes` for all that are kept of one owner's. Folders may be read below
+    those in `allowed`.
+    """
 
     def __init__(
         self,
@@ -51,17 +56,22 @@ class Inbox:
         draining: asyncio.Event,
         *,
         max_bytes: int,
+        max_kept_bytes: int,
         max_jobs: int,
+        allowed: Sequence[Path] = (),
         patience_s: float = PATIENCE_S,
     ) -> None:
         self.max_bytes = max_bytes
+        self.max_kept_bytes = max_kept_bytes
         self.max_jobs = max_jobs
+        self.allowed = allowed
         self._jobs = jobs
         self._runner = runner
         self._unfinished = folder / "unfinished"
         self._draining = draining
         self._patience_s = patience_s
         self._arriving = Counter[str | None]()
+        self._adding = asyncio.Lock()
 
     async def __aenter__(self) -> "Inbox":
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="glimt-inbox")
@@ -80,20 +90,37 @@ class Inbox:
         says. Raises TooManyRequests, BodyTooLarge, StoreFull, Draining, BadRequest for nothing or a sender that stands
         still, and what `body` raises; then, as when it is cancelled, nothing is left of it.
         """
-        self._refuse_when_draining()
-        await self._check_count(owner)
-        self._arriving[owner] += 1
-        try:
-            async with self._arrival(announced or 0) as arrival:
-                name = await self._received(body, arrival) or name
-                job = await self._jobs.add(owner, shown(name), arrival.size)
+        async with self._place(owner):
+            await self._check_kept(owner, announced or 1)
+            async with self.receive(body, announced=announced) as (arrival, sent_name):
+                name = sent_name or name
+                async with self._adding:  # two that arrive at once must not both find the last room
+                    await self._check_kept(owner, arrival.size)
+                    job = await self._jobs.add(owner, shown(name), arrival.size)
                 try:
                     await arrival.move(self._runner.archive(job.id))
                 except (OSError, StoreFull):
                     await self._take_back(job)
                     raise
-        finally:
-            self._arriving[owner] -= 1
+        self._runner.start(job)
+        return job
+
+    @asynccontextmanager
+    async def receive(self, body: Body, *, announced: int | None = None) -> AsyncIterator[tuple["Arrival", str]]:
+        """A file, safe on disk, and its name. Unless it is moved from there, it is gone at the end. Raises as `take_in`
+        about the file."""
+        self._refuse_when_draining()
+        async with self._arrival(announced or 0) as arrival:
+            yield arrival, await self._received(body, arrival)
+
+    async def take_folder(self, owner: str | None, folder: str) -> Job:
+        """A folder of this machine as a job of the owner's, begun. What is in it is looked at when its turn comes.
+
+        Raises Forbidden unless it is allowed, InvalidField when there is none, TooManyRequests, Draining.
+        """
+        async with self._place(owner):
+            found = await self._runner.in_thread(lambda: allowed_folder(folder, self.allowed))
+            job = await self._jobs.add(owner, shown(found.name or "folder"), 0, str(found))
         self._runner.start(job)
         return job
 
@@ -109,7 +136,7 @@ class Inbox:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, work)
         except OSError as error:
-            if error.errno not in _NO_ROOM:
+            if error.errno not in NO_ROOM:
                 raise
             raise StoreFull(f"The service's disk is full. {_WAY_OUT}") from error
 
@@ -132,16 +159,32 @@ class Inbox:
         await arrival.settle()
         return name
 
-    async def _check_count(self, owner: str | None) -> None:
+    @asynccontextmanager
+    async def _place(self, owner: str | None) -> AsyncIterator[None]:
+        """Among the owner's jobs, for one that is about to be. Raises TooManyRequests, Draining."""
+        self._refuse_when_draining()
         if await self._jobs.count_unfinished(owner) + self._arriving[owner] >= self.max_jobs:
             raise TooManyRequests(
                 f"{self.max_jobs} of your jobs are not over yet, the limit. Wait until one is done, or cancel one.",
                 retry_after_s=RETRY_AFTER_S,
             )
+        self._arriving[owner] += 1
+        try:
+            yield
+        finally:
+            self._arriving[owner] -= 1
+
+    async def _check_kept(self, owner: str | None, size: int) -> None:
+        kept = await self._jobs.kept_bytes(owner)
+        if kept + size > self.max_kept_bytes:
+            raise BodyTooLarge(
+                f"Your archives that are kept have {_mib(kept)}; with this one they would have more than "
+                f"{_mib(self.max_kept_bytes)}, the limit. {_REMOVE}, or have the operator raise GLIMT_MAX_JOB_BYTES."
+            )
 
     def _refuse_when_draining(self) -> None:
         if self._draining.is_set():
-            raise Draining("The service is shutting down and takes no new archives.", retry_after_s=5)
+            raise Draining("The service is shutting down and takes no new jobs.", retry_after_s=5)
 
     @asynccontextmanager
     async def _arrival(self, announced: int) -> AsyncIterator["Arrival"]:
@@ -181,6 +224,11 @@ class Arrival:
         self._inbox = inbox
         self._file = file
         self._block = bytearray()
+
+    @property
+    def path(self) -> Path:
+        """Where it is until it is moved."""
+        return Path(self._file.name)
 
     async def write(self, chunk: bytes) -> None:
         """Take this too. Waits for the disk once a block is full. Raises BodyTooLarge, StoreFull."""

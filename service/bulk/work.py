@@ -5,23 +5,23 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, asynccontextmanager
 from functools import partial
-from pathlib import Path
 from typing import Protocol, TypeVar
 
 import structlog
 
-from service.bulk.archive import Archive, Entry, open_archive
-from service.bulk.directory import ArchiveLimits
 from service.bulk.run import Run
+from service.bulk.source import Entry, Source
 from service.bulk.window import Window
 from service.errors import ArchiveUnreadable, Draining, EngineFailed, GlimtError, ImageError, StoreFull, Unavailable
 from service.inference.class_names import UNKNOWN, ClassNames
 from service.inference.labels import ClassTable
 from service.inference.lanes import BULK, Lane
 from service.inference.predictions import Prediction
-from service.store.jobs import JobItem, JobStore
+from service.store.job_rows import JobItem
+from service.store.jobs import JobStore
 
 T = TypeVar("T")
+Opening = Callable[[], AbstractContextManager[Source]]
 
 GUESSES = 10
 RETRY_S = 1.0
@@ -34,21 +34,21 @@ log = structlog.get_logger()
 class Classifies(Protocol):
     """What is needed of the classifier."""
 
-    classes: ClassTable
+    @property
+    def classes(self) -> ClassTable: ...
 
-    def admission(self, *, patient: bool) -> AbstractContextManager[None]: ...
+    def admission(self, *, patient: bool) -> AbstractContextManager[object]: ...
 
     async def classify(self, data: bytes, *, top: int, lane: Lane, patient: bool) -> Prediction: ...
 
 
 class Work:
-    """What the work of every job is done with. Archives are read in `threads`."""
+    """What the work of every job is done with. Its files are read in `threads`."""
 
     def __init__(
         self,
         jobs: JobStore,
         classifier: Classifies,
-        limits: ArchiveLimits,
         window: Window,
         threads: ThreadPoolExecutor,
         *,
@@ -56,25 +56,24 @@ class Work:
     ) -> None:
         self._jobs = jobs
         self._classifier = classifier
-        self._limits = limits
         self._window = window
         self._threads = threads
         self._retry_s = retry_s
         self._names: tuple[ClassTable, ClassNames] | None = None
 
-    async def do(self, run: Run, path: Path) -> None:
+    async def do(self, run: Run, opening: Opening) -> None:
         """Everything that is left of the job, to its end. Raises ArchiveInvalid, ArchiveTooLarge, ArchiveUnreadable,
         Draining; when the run is to leave also StoreFull and StoreBusy. Whatever ends it, what is answered is stored.
         """
         job_id = run.job.id
         settled = await self.insist(run, lambda: self._jobs.settled(job_id))
-        async with self._opened(path) as archive:
-            entries = [entry for entry in archive.entries if entry.index not in settled]
+        async with self._opened(run, opening) as source:
+            entries = [entry for entry in source.entries if entry.index not in settled]
             run.begin(_now(), sum(entry.skip is None for entry in entries))
-            if not await self.insist(run, lambda: self._jobs.begin(job_id, len(archive.entries))):
+            if not await self.insist(run, lambda: self._jobs.begin(job_id, len(source.entries))):
                 return  # it was cancelled before it was started
             try:
-                await self._each(run, archive, entries)
+                await self._each(run, source, entries)
                 await self._store(run)
             finally:
                 await self._store(run)  # whatever interrupted it, be it in the line above
@@ -95,7 +94,7 @@ class Work:
                     pause(error.detail)
                 await asyncio.sleep(self._retry_s)
 
-    async def _each(self, run: Run, archive: Archive, entries: list[Entry]) -> None:
+    async def _each(self, run: Run, source: Source, entries: list[Entry]) -> None:
         try:
             async with asyncio.TaskGroup() as pictures:
                 for entry in entries:
@@ -103,7 +102,7 @@ class Work:
                         await self._answered(run, self._about(entry)(status="skipped", code=entry.skip))
                         continue
                     await self._window.take(entry.size)
-                    task = pictures.create_task(self._picture(run, archive, entry))
+                    task = pictures.create_task(self._picture(run, source, entry))
                     task.add_done_callback(partial(self._give_back, entry.size))  # also when cancelled unbegun
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None
@@ -111,13 +110,13 @@ class Work:
     def _give_back(self, size: int, _task: object) -> None:
         self._window.give_back(size)
 
-    async def _picture(self, run: Run, archive: Archive, entry: Entry) -> None:
-        await self._answered(run, await self._item(run, archive, entry))
+    async def _picture(self, run: Run, source: Source, entry: Entry) -> None:
+        await self._answered(run, await self._item(run, source, entry))
 
-    async def _item(self, run: Run, archive: Archive, entry: Entry) -> JobItem:
+    async def _item(self, run: Run, source: Source, entry: Entry) -> JobItem:
         about = self._about(entry)
         try:
-            answer = await self._answer(run, await self._from_disk(lambda: archive.read(entry)))
+            answer = await self._answer(run, await self._from_disk(lambda: source.read(entry)))
         except (ImageError, EngineFailed) as error:
             return about(status="failed", code=error.code, detail=error.detail)
         except GlimtError:
@@ -182,13 +181,16 @@ class Work:
             run.stored(_now(), items)
 
     @asynccontextmanager
-    async def _opened(self, path: Path) -> AsyncIterator[Archive]:
-        opening = open_archive(path, self._limits)
-        archive = await self._from_disk(opening.__enter__)
+    async def _opened(self, run: Run, opening: Opening) -> AsyncIterator[Source]:
+        async def enter() -> tuple[Source, AbstractContextManager[Source]]:
+            opened = opening()  # one that failed cannot be entered again
+            return await self._from_disk(opened.__enter__), opened
+
+        source, opened = await self.insist(run, enter)
         try:
-            yield archive
+            yield source
         finally:
-            opening.__exit__(None, None, None)
+            opened.__exit__(None, None, None)
 
     async def _from_disk(self, work: Callable[[], T]) -> T:
         try:

@@ -18,8 +18,10 @@ from service.http.access import caller_of, identity_of, name_of, user_of
 from service.http.account_documents import AccessToken, Account, ExportLine, MadePassword, MadeToken, PersonalToken
 from service.http.documents import EMAIL, example
 from service.http.forms import LoginForm
+from service.http.json_answer import json_answer
 from service.http.json_body import read_model
 from service.http.operation import JSON, NDJSON, WRITE_ERRORS, Operation, form
+from service.http.sessions import NOT_STORED
 from service.http.uploads import MAX_FIELD_BYTES, read_form
 from service.store.belongings import Belongings
 from service.store.feedback import MAX_ID
@@ -100,7 +102,7 @@ class AccountEndpoints:
                 f"username has at most {MAX_EMAIL_CHARS} characters, password at most {MAX_PASSWORD_CHARS}."
             )
         user = await self._accounts.sign_in(email, password, caller_of(request))
-        return _json({"access_token": self._accounts.token_for(user), "token_type": "bearer"}, private=True)
+        return json_answer({"access_token": self._accounts.token_for(user), "token_type": "bearer"}, headers=NOT_STORED)
 
     @Operation("accounts", {201: {JSON: Account}}, body={JSON: NewUser}, errors=(EmailTaken, *WRITE_ERRORS))
     async def create_user(self, request: Request) -> Response:
@@ -114,17 +116,17 @@ class AccountEndpoints:
             raise Forbidden("Only an admin can make an admin.")
         user = await (self._accounts.create(**new.model_dump()) if by_admin else self._registered(request, new))
         log.info("account created", user=user.id, role=user.role, by=name_of(request))
-        return _json(public_user(user), 201)
+        return json_answer(public_user(user), 201)
 
     @Operation("accounts", {200: {JSON: list[Account]}})
     async def list_users(self, request: Request) -> Response:
         """List all accounts, the oldest first."""
-        return _json([public_user(user) async for user in self._accounts.list()])
+        return json_answer([public_user(user) async for user in self._accounts.list()])
 
     @Operation("accounts", {200: {JSON: Account}})
     async def read_user(self, request: Request) -> Response:
         """Read one account: one's own, or for an admin any."""
-        return _json(public_user(await self._reachable(request)))
+        return json_answer(public_user(await self._reachable(request)))
 
     @Operation("accounts", {200: {JSON: Account}}, body={JSON: UserChange}, errors=(Conflict, *WRITE_ERRORS))
     async def change_user(self, request: Request) -> Response:
@@ -133,7 +135,7 @@ class AccountEndpoints:
         change = await read_model(request, UserChange, max_bytes=MAX_BODY_BYTES, about="A change")
         changed = await self._accounts.set_role(user.id, change.role)
         log.info("role changed", user=user.id, role=change.role, by=name_of(request))
-        return _json(public_user(changed))
+        return json_answer(public_user(changed))
 
     @Operation("accounts", {200: {JSON: MadePassword}}, body={JSON: PasswordReset}, errors=WRITE_ERRORS)
     async def reset_password(self, request: Request) -> Response:
@@ -142,7 +144,7 @@ class AccountEndpoints:
         reset = await read_model(request, PasswordReset, max_bytes=MAX_BODY_BYTES, about="A password")
         password = await self._accounts.reset_password(user.id, reset.password)
         log.info("password reset", user=user.id, by=name_of(request))
-        return _json({"password": password}, private=True)
+        return json_answer({"password": password}, headers=NOT_STORED)
 
     @Operation("accounts", {204: {}}, errors=(Conflict, *WRITE_ERRORS))
     async def delete_user(self, request: Request) -> Response:
@@ -155,12 +157,12 @@ class AccountEndpoints:
     @Operation("accounts", {200: {JSON: Account}})
     async def me(self, request: Request) -> Response:
         """Read one's own account."""
-        return _json(public_user(user_of(request)))
+        return json_answer(public_user(user_of(request)))
 
     @Operation("accounts", {200: {NDJSON: ExportLine}})
     async def export(self, request: Request) -> Response:
         """Download all that is kept of one: the account, its tokens and sessions, feedback and history, a line each."""
-        headers = {"Cache-Control": "no-store", "Content-Disposition": 'attachment; filename="glimt-my-data.ndjson"'}
+        headers = NOT_STORED | {"Content-Disposition": 'attachment; filename="glimt-my-data.ndjson"'}
         return StreamingResponse(_to_the_end(self._belongings.export(user_of(request))), 200, headers, NDJSON)
 
     @Operation("accounts", {204: {}}, errors=(Conflict, *WRITE_ERRORS))
@@ -190,7 +192,7 @@ class AccountEndpoints:
     @Operation("accounts", {200: {JSON: list[PersonalToken]}})
     async def list_tokens(self, request: Request) -> Response:
         """List one's personal tokens, newest first, without their secrets."""
-        return _json([public_token(token) for token in await self._accounts.tokens(user_of(request).id)])
+        return json_answer([public_token(token) for token in await self._accounts.tokens(user_of(request).id)])
 
     @Operation("accounts", {201: {JSON: MadeToken}}, body={JSON: NewToken}, errors=(Conflict, *WRITE_ERRORS))
     async def create_token(self, request: Request) -> Response:
@@ -199,7 +201,7 @@ class AccountEndpoints:
         new = await read_model(request, NewToken, max_bytes=MAX_BODY_BYTES, about="A token")
         expires = datetime.now(UTC) + timedelta(days=new.days) if new.days else None
         secret, token = await self._accounts.create_token(user, new.name, expires)
-        return _json(public_token(token) | {"token": secret}, 201, private=True)
+        return json_answer(public_token(token) | {"token": secret}, 201, headers=NOT_STORED)
 
     @Operation("accounts", {204: {}}, errors=WRITE_ERRORS)
     async def revoke_token(self, request: Request) -> Response:
@@ -253,8 +255,3 @@ async def _to_the_end(lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     except GlimtError as error:
         end |= {"done": False, "code": error.code, "detail": error.detail}
     yield orjson.dumps(end) + b"\n"
-
-
-def _json(content: object, status: int = 200, *, private: bool = False) -> Response:
-    headers = {"Cache-Control": "no-store"} if private else None
-    return Response(orjson.dumps(content, option=orjson.OPT_UTC_Z), status, headers, media_type="application/json")

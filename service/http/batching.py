@@ -3,7 +3,6 @@
 from dataclasses import asdict
 from typing import Any, Literal, Self
 
-import orjson
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from starlette.requests import Request
@@ -12,6 +11,7 @@ from starlette.responses import Response
 from service.errors import Conflict, InvalidField
 from service.http.access import name_of
 from service.http.documents import BatchingDocument, example
+from service.http.json_answer import json_answer
 from service.http.json_body import read_json, reasons
 from service.http.operation import JSON, Operation
 from service.inference.classifier import Classifier
@@ -62,7 +62,7 @@ class Batching:
     @Operation("operations", {200: {JSON: BatchingDocument}})
     async def read(self, request: Request) -> Response:
         """Read the limits of batches in force, the measured curve and the queue."""
-        return Response(orjson.dumps(batching_document(self._classifier)), media_type="application/json")
+        return json_answer(batching_document(self._classifier))
 
     @Operation("operations", {200: {JSON: BatchingDocument}}, body={JSON: BatchingChange}, errors=(Conflict,))
     async def change(self, request: Request) -> Response:

@@ -18,13 +18,14 @@ from service.http.forms import PictureForm
 from service.http.operation import JSON, MULTIPART, NDJSON, PICTURE, PICTURE_ERRORS, SERVER_TIMING, Operation
 from service.http.query import read_query
 from service.http.stream import PredictionStream
-from service.http.uploads import Upload, read_parts, read_raw, too_many
+from service.http.uploads import Upload, announced, read_parts, read_raw, too_many
+from service.inference.admission import Share
 from service.inference.classifier import Classifier
 from service.inference.predictions import Prediction, Receipt
 from service.settings import Profile, Settings
 
-Note = Callable[[Request, str, Prediction], None]
-"""Told of each answer, with the name of its picture, before it goes out. Must neither wait nor raise."""
+Note = Callable[[Request, Upload, Prediction], None]
+"""Told of each answer, with its picture, before it goes out. Must neither wait nor raise."""
 
 
 class PredictOptions(BaseModel):
@@ -37,19 +38,26 @@ class PredictOptions(BaseModel):
     deadline_ms: int | None = Field(None, ge=1, description="Give up after this time; cannot exceed the server's.")
 
 
-def note_nothing(_request: Request, _file_name: str, _prediction: Prediction) -> None:
-    """A `Note` where no history is kept."""
+def note_nothing(_request: Request, _picture: Upload, _prediction: Prediction) -> None:
+    """A `Note` where nothing is kept."""
+
+
+def noting_all(*notes: Note) -> Note:
+    """All of these, one after the other."""
+
+    def note(request: Request, picture: Upload, prediction: Prediction) -> None:
+        for one in notes:
+            one(request, picture, prediction)
+
+    return note
 
 
 class Classify:
     """The endpoint and what it needs."""
 
-    def __init__(
-        self, classifier: Classifier, settings: Settings, notice: str | None, note: Note = note_nothing
-    ) -> None:
+    def __init__(self, classifier: Classifier, settings: Settings, note: Note = note_nothing) -> None:
         self._classifier = classifier
         self._settings = settings
-        self._notice = notice
         self._note = note
 
     @Operation(
@@ -66,16 +74,18 @@ class Classify:
         options = read_query(request, PredictOptions)
         wants_stream = NDJSON in request.headers.get("accept", "")
         with ExitStack() as hold:
-            hold.enter_context(self._classifier.admission(patient=wants_stream))
+            size = announced(request.scope["headers"], self._settings.max_image_bytes)  # of several pictures the first
+            share = hold.enter_context(self._classifier.admission(patient=wants_stream, announced=size))
             body = ReadAhead(request.receive)
-            pictures = self._pictures(Request(request.scope, body.receive))
+            pictures = self._pictures(Request(request.scope, body.receive), share)
             seen = [picture async for picture in _first(1 if wants_stream else 2, pictures)]
             if not seen:
                 raise BadRequest("There is no picture. Send a multipart part named `file`, or the picture as the body.")
             if len(seen) == 1 and not wants_stream:
                 return self.answer(await self.predict_one(request, options, seen[0]))
             limit = math.inf if wants_stream else self._settings.max_images_per_request
-            return self._stream(request, options, body, _all(seen, pictures, limit), hold.pop_all())
+            share.stream()
+            return self._stream(request, options, body, _all(seen, pictures, limit), share, hold.pop_all())
 
     async def predict_one(self, request: Request, options: PredictOptions, picture: Upload) -> Prediction:
         """The labels of a picture that is here; to be called while an admission is held. Raises as `classify`."""
@@ -94,7 +104,7 @@ class Classify:
         prediction = await self._classifier.classify(
             picture.data, profile=options.preprocess, top=options.top, deadline_ms=options.deadline_ms, patient=patient
         )
-        self._note(request, picture.filename, prediction)
+        self._note(request, picture, prediction)
         return prediction
 
     def _stream(
@@ -103,25 +113,26 @@ class Classify:
         options: PredictOptions,
         body: ReadAhead,
         pictures: AsyncIterator[Upload],
+        share: Share,
         hold: ExitStack,
     ) -> PredictionStream:
         async def answer(picture: Upload) -> dict[str, Any]:
             return self._document(await self._classify(request, picture, options, patient=True))
 
         window = self._settings.max_images_per_request
-        return PredictionStream(request, body, pictures, answer, self._classifier.draining, window, hold)
+        return PredictionStream(request, body, pictures, answer, self._classifier.draining, window, share, hold)
 
     def _document(self, prediction: Prediction) -> dict[str, Any]:
         document = prediction_document(prediction)
-        return document | {"notice": self._notice} if self._notice else document
+        return document | {"notice": prediction.notice} if prediction.notice else document
 
-    async def _pictures(self, request: Request) -> AsyncIterator[Upload]:
+    async def _pictures(self, request: Request, share: Share) -> AsyncIterator[Upload]:
         limit = self._settings.max_image_bytes
         if not request.headers.get("content-type", "").lower().startswith("multipart/"):
-            if data := await read_raw(request, max_bytes=limit):
+            if data := await read_raw(request, max_bytes=limit, share=share):
                 yield Upload("file", "", data)
             return
-        async for part in read_parts(request, max_file_bytes=limit):
+        async for part in read_parts(request, max_file_bytes=limit, share=share):
             if isinstance(part, Upload):
                 yield part
 
@@ -136,8 +147,8 @@ async def _first(count: int, pictures: AsyncIterator[Upload]) -> AsyncIterator[U
 async def _all(seen: list[Upload], rest: AsyncIterator[Upload], limit: float) -> AsyncIterator[Upload]:
     """What was read already and then the rest. Raises BodyTooLarge when there are more than `limit`."""
     count = len(seen)
-    for picture in seen:
-        yield picture
+    while seen:
+        yield seen.pop(0)
     async for picture in rest:
         count += 1
         if count > limit:

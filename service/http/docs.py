@@ -18,12 +18,9 @@ from service.inference.classifier import Classifier
 class Docs:
     """The endpoints and what they need."""
 
-    def __init__(
-        self, classifier: Classifier, templates: Jinja2Templates, notice: str | None, *, login_required: bool
-    ) -> None:
+    def __init__(self, classifier: Classifier, templates: Jinja2Templates, *, login_required: bool) -> None:
         self._classifier = classifier
         self._templates = templates
-        self._notice = notice
         self._login_required = login_required
         self._document = b""
 
@@ -42,7 +39,7 @@ class Docs:
     @Operation("page", PAGE)
     async def page(self, request: Request) -> Response:
         """A viewer for that document, in which every operation can be tried."""
-        context = {"light": light(self._classifier), "notice": self._notice}
+        context = {"light": light(self._classifier), "notice": self._classifier.notice}
         return self._templates.TemplateResponse(request, "docs.html", context)
 
     def _make(self, doors: list[Door]) -> bytes:

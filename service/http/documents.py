@@ -230,7 +230,7 @@ class BatchingDocument(BaseModel):
     queue: Stats
 
 
-_PRIVATE = {"owner", "idempotency_key"}
+_PRIVATE = {"owner", "idempotency_key", "reviewed"}
 _public: dict[str, Any] = {row.name: (row.type, ...) for row in fields(FeedbackRow) if row.name not in _PRIVATE}
 FeedbackDocument: Any = create_model(
     "FeedbackDocument",

@@ -6,13 +6,13 @@ Routes: POST /feedback and /feedback/, GET /feedback/, DELETE /feedback/{feedbac
 import re
 from dataclasses import fields
 
-import orjson
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.requests import Request
 from starlette.responses import Response
 
 from service.errors import Conflict, InvalidField, NotFound
 from service.http.documents import FeedbackDocument, example
+from service.http.json_answer import json_answer
 from service.http.json_body import read_model
 from service.http.operation import IDEMPOTENCY_KEY, JSON, WRITE_ERRORS, Operation
 from service.http.query import read_query
@@ -24,7 +24,7 @@ MAX_BODY_BYTES = 64 * 1024
 """Every field at its longest, in four-byte characters, is 21 KB; escaped as \\uXXXX it is 60 KB."""
 MAX_LIMIT = 200
 _KEY = re.compile(r"[!-~]{1,200}")
-_PRIVATE = {"owner", "idempotency_key"}
+_PRIVATE = {"owner", "idempotency_key", "reviewed"}
 _PUBLIC_FIELDS = tuple(field.name for field in fields(FeedbackRow) if field.name not in _PRIVATE)
 EXAMPLE = {
     "score": 0.9346,
@@ -93,14 +93,14 @@ class FeedbackEndpoints:
         kept = body.image_sha256 is not None and await self._has(body.image_sha256, _owner(request))
         draft = FeedbackDraft(**body.model_dump(), image_kept=kept)
         row, created = await self._feedback.add(draft, owner=_owner(request), idempotency_key=key)
-        return _json(_public(row), 201 if created else 200)
+        return json_answer(_public(row), 201 if created else 200)
 
     @Operation("feedback", {200: {JSON: list[FeedbackDocument]}}, query=FeedbackQuery)
     async def index(self, request: Request) -> Response:
         """List one's own feedback, newest first."""
         query = read_query(request, FeedbackQuery)
         rows = await self._feedback.list(_owner(request), limit=query.limit, before_id=query.before)
-        return _json([_public(row) for row in rows], 200)
+        return json_answer([_public(row) for row in rows])
 
     @Operation("feedback", {204: {}}, errors=WRITE_ERRORS)
     async def delete(self, request: Request) -> Response:
@@ -136,7 +136,3 @@ def _idempotency_key(request: Request) -> str | None:
 
 def _public(row: FeedbackRow) -> dict[str, object]:
     return {name: getattr(row, name) for name in _PUBLIC_FIELDS}
-
-
-def _json(content: object, status: int) -> Response:
-    return Response(orjson.dumps(content, option=orjson.OPT_UTC_Z), status, media_type="application/json")

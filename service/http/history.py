@@ -7,7 +7,6 @@ from datetime import UTC, date, datetime
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
-import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,6 +16,7 @@ from service.errors import Conflict, NotFound
 from service.http.access import identity_of, user_of
 from service.http.classify import Classify, Note, PredictOptions
 from service.http.documents import SHA256, PredictionDocument, example
+from service.http.json_answer import json_answer
 from service.http.operation import (
     ETAG,
     GO,
@@ -118,7 +118,7 @@ class Past:
 def noting(history: HistoryStore) -> Note:
     """What notes an answer in the history of the account that asked; nothing for anybody else."""
 
-    def note(request: Request, file_name: str, prediction: Prediction) -> None:
+    def note(request: Request, picture: Upload, prediction: Prediction) -> None:
         identity = identity_of(request)
         if identity is None or identity.user is None:
             return
@@ -127,7 +127,7 @@ def noting(history: HistoryStore) -> Note:
             user_id=identity.user.id,
             created_at=datetime.now(UTC),
             image_sha256=prediction.image.sha256,
-            image_file_name=file_name or "picture",
+            image_file_name=picture.filename or "picture",
             label=best.label,
             score=round(best.score, 6),  # as it was answered
             model_name=model.name,
@@ -150,7 +150,6 @@ class HistoryEndpoints:
         classify: Classify,
         templates: Jinja2Templates,
         settings: Settings,
-        notice: str | None,
     ) -> None:
         self._history = history
         self._belongings = belongings
@@ -159,7 +158,6 @@ class HistoryEndpoints:
         self._classify = classify
         self._templates = templates
         self._settings = settings
-        self._notice = notice
         self._thumbnails = Thumbnails(pictures, Limits(settings.max_image_bytes, settings.max_image_pixels))
 
     # For programs
@@ -171,7 +169,7 @@ class HistoryEndpoints:
         rows = await self._history.list(user_of(request).id, limit=query.limit, only=query.filter)
         kept = await self._kept(rows)
         content = [_public(row) | {"image_kept": row.image_sha256 in kept} for row in rows]
-        return Response(orjson.dumps(content, option=orjson.OPT_UTC_Z), 200, NOT_STORED, "application/json")
+        return json_answer(content, headers=NOT_STORED)
 
     @Operation("history", {204: {}}, errors=WRITE_ERRORS)
     async def delete(self, request: Request) -> Response:
@@ -205,10 +203,7 @@ class HistoryEndpoints:
     async def picture(self, request: Request) -> Response:
         """A kept picture, small: within 128 by 128 pixels. Its owner's browser asks each time whether it still may."""
         row = await self._row(request)
-        headers = {"Cache-Control": "private, no-cache", "ETag": f'"{row.image_sha256}"'}
-        if request.headers.get("if-none-match") == headers["ETag"] and await self._pictures.has(row.image_sha256):
-            return Response(status_code=304, headers=headers)
-        return Response(await self._thumbnails.of(row.image_sha256), 200, headers, "image/jpeg")
+        return await self._thumbnails.answer(request, row.image_sha256)
 
     # The page
 
@@ -252,7 +247,7 @@ class HistoryEndpoints:
         older = query.model_copy(update={"before": shown[-1].row.id}) if len(past) > PAGE_ROWS else None
         context = {
             "light": light(self._classifier),
-            "notice": self._notice,
+            "notice": self._classifier.notice,
             "shown": shown,
             "query": query,
             "here": _here(query),

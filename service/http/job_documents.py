@@ -1,32 +1,27 @@
-"""The shapes of what is said about jobs: their documents, and the queries that choose among them."""
+"""The shapes of what is said about jobs."""
 
 import math
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from service.bulk.report import Accuracy
 from service.bulk.run import Progress
 from service.http.documents import SHA256, example
-from service.store.feedback import MAX_ID
-from service.store.jobs import ItemFilter, ItemStatus, Job, JobItem, JobStatus
+from service.store.job_rows import ItemStatus, Job, JobItem, JobStatus
 
-MAX_LIMIT = 200
-MAX_LABEL_CHARS = 200
-Format = Literal["json", "pairs", "ndjson", "csv"]
 Guess = Annotated[list[str | float], Field(min_length=2, max_length=2, description="[label, probability]")]
 Pair = Annotated[list[str | list[Guess]], Field(min_length=2, max_length=2, description="[name, guesses]")]
 """As reference system E writes them. As tuples the schema would be stricter, and schemathesis 4 cannot read it."""
 
-
-Label = Annotated[str, Field(max_length=MAX_LABEL_CHARS, pattern=r"^[^\x00]*$")]
 
 AN_ERROR = {"code": "image_corrupt", "detail": "The picture ends too early."}
 A_JOB: dict[str, Any] = {
     "id": 7,
     "status": "running",
     "file_name": "holidays.zip",
+    "folder": None,
     "bytes": 524_288_000,
     "total": 4000,
     "done": 1180,
@@ -55,64 +50,6 @@ AN_ITEM: dict[str, Any] = {
 }
 
 
-class ZipForm(BaseModel):
-    """A zip archive as a form's part."""
-
-    file: bytes = Field(description="The archive. Any part with a file name is taken, whatever its field name.")
-
-
-class NewJobQuery(BaseModel):
-    """The query of POST /api/jobs."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    name: str = Field("", description="What the archive is called, for show; a part's file name comes first.")
-
-
-class JobsQuery(BaseModel):
-    """The query of GET /api/jobs."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    limit: int = Field(50, ge=1, le=MAX_LIMIT, description="Jobs in the answer.")
-    before: int | None = Field(None, ge=1, le=MAX_ID, description="The id of the last job seen: older ones follow.")
-
-
-class EndJobQuery(BaseModel):
-    """The query of DELETE /api/jobs/{id}."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    keep: bool = Field(False, description="Only cancel: one that is over by now stays, with its answers.")
-
-
-class ItemsQuery(BaseModel):
-    """The query of GET /api/jobs/{id}/items."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    limit: int = Field(60, ge=1, le=MAX_LIMIT, description="Pictures in the answer.")
-    after: int = Field(-1, ge=-1, le=2**31 - 1, description="The position of the last picture seen.")
-    label: Label | None = Field(None, description="Only those with this label first.")
-    status: ItemStatus | None = Field(None, description="Only those that are done, failed, or were skipped.")
-    most: float | None = Field(None, ge=0, le=1, allow_inf_nan=False, description="Only those with at most this score.")
-
-    @property
-    def chosen(self) -> ItemFilter:
-        """As the store wants it."""
-        return ItemFilter(self.label or None, self.status, self.most)
-
-
-class ResultsQuery(BaseModel):
-    """The query of GET /api/jobs/{id}/results."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    format: Format | None = Field(
-        None, description="Comes before Accept. pairs: a JSON array of [name, [[label, probability], ...]]."
-    )
-
-
 class JobError(BaseModel):
     """Why a job failed, or a picture has no answer."""
 
@@ -130,8 +67,9 @@ class JobDocument(BaseModel):
     id: int
     status: JobStatus
     file_name: str
-    bytes: int = Field(description="Of the archive.")
-    total: int | None = Field(description="Entries of the archive; null until its directory was read.")
+    folder: str | None = Field(description="Where its pictures are on the service's disk; null of an archive.")
+    bytes: int = Field(description="Of the archive; 0 of a folder.")
+    total: int | None = Field(description="Entries of the archive or folder; null until it was looked into.")
     done: int
     failed: int
     skipped: int = Field(description="Entries that are no pictures or cannot be read, each with its reason.")
@@ -145,11 +83,11 @@ class JobDocument(BaseModel):
 
 
 class ItemDocument(BaseModel):
-    """What became of one entry of the archive. Scores are probabilities with 6 decimals."""
+    """What became of one entry of the archive or folder. Scores are probabilities with 6 decimals."""
 
     model_config = example(AN_ITEM)
 
-    position: int = Field(description="In the archive's directory, from 0.")
+    position: int = Field(description="In the archive's directory or the folder, from 0.")
     name: str
     unsafe_name: bool = Field(description="Whether the name in the archive was another: it could have done harm.")
     status: ItemStatus
@@ -252,6 +190,7 @@ def job_document(job: Job, progress: Progress | None) -> dict[str, Any]:
         "id": job.id,
         "status": "paused" if progress.paused else job.status,
         "file_name": job.file_name,
+        "folder": job.folder,
         "bytes": job.bytes,
         "total": job.total,
         "done": job.done,

@@ -11,10 +11,12 @@ from starlette.responses import Response
 from starlette.templating import Jinja2Templates
 
 from service.bulk.report import Matrix, matrix
-from service.errors import ClientGone, GlimtError, NotFound
-from service.http.job_documents import MAX_LABEL_CHARS, ZipForm
+from service.errors import ClientGone, Forbidden, GlimtError, NotFound
+from service.http.access import identity_of
+from service.http.account_pages import fields_of
+from service.http.job_queries import MAX_LABEL_CHARS, FolderBody, ZipForm
 from service.http.jobs import JOB_ERRORS
-from service.http.operation import GO, MULTIPART, PAGE, WRITE_ERRORS, Operation
+from service.http.operation import GO, MULTIPART, PAGE, WRITE_ERRORS, Operation, form
 from service.http.own_jobs import MAX_POSITION, OwnJobs
 from service.http.presentation import light
 from service.http.problems import error_headers, problem
@@ -22,8 +24,8 @@ from service.http.query import read_query
 from service.http.sessions import NOT_STORED, go
 from service.inference.classifier import Classifier
 from service.settings import MIB, Settings
-from service.store.feedback import MAX_ID
-from service.store.jobs import ItemFilter, ItemStatus, Job, JobItem
+from service.store.feedback import MAX_ID, FeedbackStore
+from service.store.job_rows import ItemFilter, ItemStatus, Job, JobItem
 
 PAGE_JOBS = 20
 PAGE_ITEMS = 60
@@ -59,13 +61,17 @@ class SheetQuery(BaseModel):
 
     after: int = Field(-1, ge=-1, le=MAX_POSITION, description="The position of the last picture seen.")
     label: Annotated[str | None, _EMPTY] = Field(None, max_length=MAX_LABEL_CHARS, pattern=r"^[^\x00]*$")
-    status: Annotated[ItemStatus | None, _EMPTY] = None
+    status: Annotated[ItemStatus | Literal["wrong"] | None, _EMPTY] = Field(
+        None, description="wrong: those whose folder names a class that is not their first label."
+    )
     most: Annotated[int | None, _EMPTY] = Field(None, ge=0, le=100, description="Per cent of confidence, at most.")
 
-    @property
-    def chosen(self) -> ItemFilter:
-        """As the store wants it."""
-        return ItemFilter(self.label, self.status, None if self.most is None else self.most / 100)
+    def chosen(self, classes: frozenset[str]) -> ItemFilter:
+        """As the store wants it. `classes` are those that folders name."""
+        most = None if self.most is None else self.most / 100
+        if self.status == "wrong":
+            return ItemFilter(self.label, None, most, classes)
+        return ItemFilter(self.label, self.status, most)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +89,16 @@ class JobPages:
     def __init__(
         self,
         own: OwnJobs,
+        feedback: FeedbackStore,
         classifier: Classifier,
         templates: Jinja2Templates,
         settings: Settings,
-        notice: str | None,
     ) -> None:
         self._own = own
+        self._feedback = feedback
         self._classifier = classifier
         self._templates = templates
         self._settings = settings
-        self._notice = notice
 
     @Operation("page", PAGE, query=JobsPageQuery)
     async def index(self, request: Request) -> Response:
@@ -109,6 +115,15 @@ class JobPages:
                 raise
             return await self._index(request, None, error)
         return self._row(request, job) if _is_fragment(request) else go("/jobs")
+
+    @Operation("page", PAGE | GO, body=form(FolderBody), errors=(*JOB_ERRORS, Forbidden))
+    async def create_from_folder(self, request: Request) -> Response:
+        """A folder of the service's disk, for admins: the page of its job, or the list with the reason."""
+        try:
+            job = await self._own.take_folder(request, (await fields_of(request)).get("folder", ""))
+        except GlimtError as error:
+            return await self._index(request, None, error)
+        return go(f"/jobs/{job.id}")
 
     @Operation("page", PAGE, query=LiveQuery, errors=(NotFound,))
     async def live(self, request: Request) -> Response:
@@ -134,8 +149,10 @@ class JobPages:
         """How it goes, its report, and its pictures as a contact sheet."""
         query = read_query(request, SheetQuery)
         job = await self._own.one(request)
-        items = await self._own.store.items(job.id, query.chosen, after=query.after, limit=PAGE_ITEMS + 1)
+        chosen = query.chosen(await self._own.classes_of(job) if query.status == "wrong" else frozenset())
+        items = await self._own.store.items(job.id, chosen, after=query.after, limit=PAGE_ITEMS + 1)
         sheet = self._sheet(query, items)
+        sheet["said"] = await self._feedback.latest(job.owner, {it.image_sha256 for it in items if it.image_sha256})
         if _is_fragment(request):
             return self._render(request, "_job_sheet.html", job=job, **sheet)
         accuracy, labels = await self._own.accuracy(job), await self._own.store.labels(job.id)
@@ -159,8 +176,10 @@ class JobPages:
     async def item(self, request: Request) -> Response:
         """One picture with its guesses, and the form to correct it."""
         job, item = await self._own.item(request)
+        sha256 = item.image_sha256 or ""
+        given = (await self._feedback.latest(job.owner, [sha256])).get(sha256)
         name = "_job_item.html" if _is_fragment(request) else "job_item.html"
-        return self._render(request, name, job=job, item=item, about=self._about(job, item))
+        return self._render(request, name, job=job, item=item, about=self._about(job, item), given=given)
 
     def _about(self, job: Job, item: JobItem) -> dict[str, str]:
         """What feedback on it must say, and where its picture is."""
@@ -183,16 +202,20 @@ class JobPages:
         return {
             "items": shown,
             "query": query,
+            "here": _here(query),
             "further": _here(further) if further else None,
             "first": _here(query.model_copy(update={"after": -1})) if query.after >= 0 else None,
         }
 
     def _row(self, request: Request, job: Job, page: str = "") -> Response:
-        over = {"HX-Refresh": "true"} if page and job.is_over else {}
-        return self._render(request, "_job.html", about=self._own.document(job), page=page, headers=over)
+        told = {"HX-Trigger": "answers"} if page and job.settled else {}  # for a sheet that has none yet
+        if page and job.is_over:
+            told = {"HX-Refresh": "true"}
+        return self._render(request, "_job.html", about=self._own.document(job), page=page, headers=told)
 
     async def _index(self, request: Request, before: int | None, error: GlimtError | None = None) -> Response:
         jobs = await self._own.all(request, limit=PAGE_JOBS + 1, before=before)
+        identity = identity_of(request)
         return self._render(
             request,
             "jobs.html",
@@ -205,6 +228,7 @@ class JobPages:
             max_bytes=self._own.inbox.max_bytes,
             max_mib=self._own.inbox.max_bytes // MIB,
             max_jobs=self._own.inbox.max_jobs,
+            folders=self._own.inbox.allowed if identity and identity.user and identity.is_admin else (),
         )
 
     def _render(
@@ -216,7 +240,7 @@ class JobPages:
         headers: Mapping[str, str] = NOT_STORED,
         **said: Any,
     ) -> Response:
-        context = {"light": light(self._classifier), "notice": self._notice} | said
+        context = {"light": light(self._classifier), "notice": self._classifier.notice} | said
         headers = {**NOT_STORED, **headers}
         return self._templates.TemplateResponse(request, name, context, status_code=status_code, headers=headers)
 

@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator, Callable
 
 import orjson
 
-from service.http.job_documents import Format, item_document
+from service.http.job_documents import item_document
+from service.http.job_queries import Format
 from service.http.operation import CSV, JSON, NDJSON
 from service.store.export import csv_cell, csv_line
-from service.store.jobs import Job, JobItem
+from service.store.job_rows import Job, JobItem
 
 MEDIA: dict[Format, str] = {"json": JSON, "pairs": JSON, "ndjson": NDJSON, "csv": CSV}
 COLUMNS = (

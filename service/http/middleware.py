@@ -38,17 +38,18 @@ ObserveRequest = Callable[[str, str, int], None]
 """Told of each finished request: method, the route's pattern, status."""
 
 
+SECURITY_HEADERS = (
+    (b"content-security-policy", CONTENT_SECURITY_POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    # not no-referrer: with that, browsers send `Origin: null` with our own forms
+    (b"referrer-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+)
+
+
 class SecurityHeaders:
     """The same headers on every answer; what was for somebody signed in is kept by nobody. A stricter policy of a
     handler's own stands: browsers apply both."""
-
-    _headers = (
-        (b"content-security-policy", CONTENT_SECURITY_POLICY.encode()),
-        (b"x-content-type-options", b"nosniff"),
-        # not no-referrer: with that, browsers send `Origin: null` with our own forms
-        (b"referrer-policy", b"same-origin"),
-        (b"cross-origin-opener-policy", b"same-origin"),
-    )
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -60,7 +61,7 @@ class SecurityHeaders:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), *self._headers]
+                message["headers"] = [*message.get("headers", ()), *SECURITY_HEADERS]
                 if scope.get("identity") and all(name.lower() != b"cache-control" for name, _ in message["headers"]):
                     message["headers"].append((b"cache-control", b"no-store"))  # it is for this person's eyes
             await send(message)

@@ -11,8 +11,10 @@ from pydantic import BaseModel
 
 from service import __version__
 from service.http.access import SESSION_COOKIE, Access, Door
-from service.http.operation import JSON, PICTURE, ZIP, Content, Header, Operation, operation_of
+from service.http.operation import JSON, PICTURE, TAR, ZIP, Content, Header, Operation, operation_of
 from service.http.responses import HEADERS, REF, Components, Schema, Untitled, header_object, responses
+from service.models import registry
+from service.training.runs import ID
 
 A_PICTURE = "/static/examples/digit-7.png"
 INFO = {
@@ -28,6 +30,8 @@ INFO = {
 }
 TAGS = {
     "predict": "What a picture shows.",
+    "models": "Versions of the model: which one answers, and how that is changed.",
+    "training": "Models that learn, from labelled pictures and from feedback.",
     "jobs": "Zip archives of pictures, classified in the background.",
     "feedback": "Whether it was right.",
     "history": "One's own earlier answers.",
@@ -44,8 +48,16 @@ SECURITY: Mapping[str, Schema] = {
     },
     "basic": {"type": "http", "scheme": "basic", "description": "E-mail address and password."},
 }
-ID = {"type": "integer", "minimum": 0, "maximum": 10**18 - 1}
-"""A row's number in a path."""
+AN_ID: Schema = {"schema": {"type": "integer", "minimum": 0, "maximum": 10**18 - 1}, "example": 1}
+A_STAMP: Schema = {"schema": {"type": "string", "pattern": f"^{ID.pattern}$"}, "example": "20261121-085702-5f0a1b"}
+PATH: Mapping[str, Schema] = {
+    "ref": {"schema": {"type": "string", "pattern": f"^{registry.REF}$"}, "example": "pets:3b1f0c9d2a77"},
+    "run": A_STAMP,
+    "sha256": {"schema": {"type": "string", "pattern": "^[0-9a-f]{64}$"}, "example": "0" * 64},
+    "dataset": A_STAMP,
+    "sheet": {"schema": {"enum": ["augmentation", "map-1", "map-2", "map-3"]}, "example": "map-1"},
+}
+"""What is in a path, where it is not a row's number."""
 
 
 def openapi(doors: Sequence[Door], *, login_required: bool) -> dict[str, Any]:
@@ -107,7 +119,7 @@ def _id(door: Door) -> str:
 
 def _path(door: Door) -> list[Schema]:
     return [
-        {"name": name, "in": "path", "required": True, "schema": ID, "example": 1} for name in door.param_convertors
+        {"name": name, "in": "path", "required": True} | PATH.get(name, AN_ID) for name in door.param_convertors
     ]
 
 
@@ -144,7 +156,7 @@ def _body(body: Content, components: Components) -> Schema:
         elif media == PICTURE:
             examples = {"digit": {"summary": "A handwritten 7", "externalValue": A_PICTURE}}
             content[media] = {"schema": {"type": "string", "format": "binary"}, "examples": examples}
-        elif media == ZIP:
+        elif media in (ZIP, TAR):
             content[media] = {"schema": {"type": "string", "format": "binary"}}
         else:
             content[media] = {"schema": _fields(kind)}

@@ -39,6 +39,7 @@ URLENCODED = "application/x-www-form-urlencoded"
 PICTURE = "image/*"
 CSV = "text/csv"
 ZIP = "application/zip"
+TAR = "application/x-tar"
 
 Kind = Any
 """What pydantic can describe: a model, a dataclass, `list[Model]`, `Literal`, str, bytes."""

@@ -19,22 +19,21 @@ from service.metrics import Metrics
 class Operations:
     """The endpoints and what they need. None of them touches the engine or the database."""
 
-    def __init__(self, classifier: Classifier, metrics: Metrics, notice: str | None) -> None:
+    def __init__(self, classifier: Classifier, metrics: Metrics) -> None:
         self._classifier = classifier
         self._metrics = metrics
-        self._notice = notice
         self._started = time.monotonic()
 
     @Operation("operations", {200: {TEXT: str}, 503: {TEXT: str}})
     async def healthz(self, request: Request) -> Response:
-        """Alive: the event loop answers and the batch worker lives. Restart the process when this fails."""
+        """Alive: the event loop answers, the batch worker lives, no batch hangs. If it fails, restart the process."""
         if self._classifier.status == "failed":
             return PlainTextResponse("failed\n", 503)
         return PlainTextResponse("ok\n")
 
     @Operation("operations", {200: {TEXT: str}, 503: {TEXT: str}})
     async def readyz(self, request: Request) -> Response:
-        """Ready: pictures are taken. 503 until warm, while draining, and when the worker is dead."""
+        """Ready: pictures are taken. 503 until warm, while draining, when the worker is dead, while a batch hangs."""
         status = self._classifier.status
         if status == "ready":
             return PlainTextResponse("ready\n")
@@ -58,5 +57,5 @@ class Operations:
             "uptime_s": round(time.monotonic() - self._started, 1),
             "model": {"status": status, "classes": len(self._classifier.classes), **asdict(model)},
             "queue": asdict(self._classifier.stats()),
-            "notice": self._notice,
+            "notice": self._classifier.notice,
         }

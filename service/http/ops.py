@@ -23,13 +23,10 @@ from service.metrics import Metrics
 class Ops:
     """The endpoints of the panel and what they need. Without JavaScript the page stands still and the form works."""
 
-    def __init__(
-        self, classifier: Classifier, metrics: Metrics, templates: Jinja2Templates, notice: str | None
-    ) -> None:
+    def __init__(self, classifier: Classifier, metrics: Metrics, templates: Jinja2Templates) -> None:
         self._classifier = classifier
         self._metrics = metrics
         self._templates = templates
-        self._notice = notice
         self._started = time.monotonic()
 
     @Operation("page", PAGE)
@@ -57,7 +54,7 @@ class Ops:
         now = limits(self._classifier)
         context = {
             "light": light(self._classifier),
-            "notice": self._notice,
+            "notice": self._classifier.notice,
             "panel": self._panel(),
             "dials": [
                 dial("max_batch", "Largest batch", now["max_batch"], BATCH_STOPS, lowest=1),

@@ -11,13 +11,15 @@ from service.bulk.pictures import JobPictures
 from service.bulk.report import Accuracy, measure
 from service.bulk.runner import BulkRunner
 from service.bulk.upload import Inbox
-from service.errors import ImageError, NotFound
+from service.errors import Forbidden, ImageError, NotFound
+from service.http.access import user_of
 from service.http.job_documents import job_document
 from service.http.thumbnails import thumbnail
 from service.http.uploads import SLACK_BYTES, digits, pass_file
 from service.inference import images
 from service.inference.labels import ClassTable
-from service.store.jobs import Job, JobItem, JobStore
+from service.store.job_rows import Job, JobItem
+from service.store.jobs import JobStore
 
 T = TypeVar("T")
 MAX_POSITION = 2**31 - 1
@@ -49,6 +51,13 @@ class OwnJobs:
         if request.headers.get("content-type", "").lower().startswith("multipart/"):
             announced = max(0, announced - SLACK_BYTES)  # what a form may have beside its file
         return await self.inbox.take_in(_owner(request), partial(pass_file, request), announced=announced, name=name)
+
+    async def take_folder(self, request: Request, folder: str) -> Job:
+        """A folder of this machine as a new job, for an admin's account: what is nobody's is seen by all who are not
+        signed in. Raises as `Inbox.take_folder`, Unauthorized and Forbidden."""
+        if user_of(request).role != "admin":
+            raise Forbidden("Only admins can name a folder on the service's disk. Send a zip.")
+        return await self.inbox.take_folder(_owner(request), folder)
 
     async def all(self, request: Request, *, limit: int, before: int | None) -> tuple[Job, ...]:
         """The newest first."""
@@ -91,11 +100,16 @@ class OwnJobs:
         known = {*self._classes().labels, *(label for _, label in confusion), *in_first_five}
         return await asyncio.to_thread(measure, confusion, sum(in_first_five.values()), known)
 
+    async def classes_of(self, job: Job) -> frozenset[str]:
+        """The classes that its folders name and by which its answers are judged."""
+        accuracy = await self.accuracy(job)
+        return frozenset(it.label for it in accuracy.classes if it.support) if accuracy else frozenset()
+
     async def thumbnail(self, job: Job, item: JobItem) -> bytes:
         """A JPEG file. Raises NotFound for what has no picture (any more)."""
         shown = await self._read(job, item, lambda data: thumbnail(data, self._limits))
         if shown is None:
-            raise NotFound("There is no picture to show: its archive is not kept any more, or it is damaged.")
+            raise NotFound("There is no picture to show: it is not kept any more, or it is damaged.")
         return shown
 
     async def picture(self, request: Request, said: Mapping[str, str]) -> bytes | None:
@@ -111,7 +125,7 @@ class OwnJobs:
         if item.status != "done":
             return None
         try:
-            return await self.pictures.use(job.id, item.position, work)
+            return await self.pictures.use(job, item.position, work)
         except ImageError:
             return None
 

@@ -24,8 +24,9 @@ from service.http.json_body import reasons
 from service.http.operation import MULTIPART, PAGE, PICTURE_ERRORS, URLENCODED, WRITE_ERRORS, Operation
 from service.http.presentation import light, words
 from service.http.problems import error_headers, problem
-from service.http.uploads import Form, Upload, read_form
+from service.http.uploads import Form, Upload, announced, read_form
 from service.inference import images
+from service.inference.admission import Share
 from service.inference.classifier import Classifier
 from service.inference.labels import ClassTable
 from service.inference.predictions import Prediction
@@ -132,7 +133,6 @@ class Pages:
         pictures: PictureStore,
         templates: Jinja2Templates,
         settings: Settings,
-        notice: str | None,
         web_dir: Path,
         note: Note = note_nothing,
         of_job: OfJob = of_no_job,
@@ -145,7 +145,6 @@ class Pages:
         self._templates = templates
         self._settings = settings
         self._limits = images.Limits(settings.max_image_bytes, settings.max_image_pixels)
-        self._notice = notice
         self._note = note
         self._examples = {name: (web_dir / f"static/examples/{name}.png").read_bytes() for name in EXAMPLES}
 
@@ -158,8 +157,8 @@ class Pages:
     async def classify(self, request: Request) -> Response:
         """Classify up to nine pictures of a form (or one example by name): cards, or the whole page with cards."""
         try:
-            with self._classifier.admission():
-                uploads = self._uploads(await self._form(request, MAX_PICTURES))
+            with self._classifier.admission(announced=self._size(request)) as share:
+                uploads = self._uploads(await self._form(request, MAX_PICTURES, share))
                 cards = await unless_client_leaves(request, self._cards(request, uploads))
         except GlimtError as error:
             if _is_fragment(request) or isinstance(error, ClientGone):
@@ -185,9 +184,11 @@ class Pages:
     )
     async def feedback(self, request: Request) -> Response:
         """Say right or wrong on a card; it is stored, and can be undone."""
-        form = await self._form(request, 1)
-        given = draft(form.fields, self._classifier.classes)
-        kept = await self._keep(request, form, given.image_sha256)
+        with self._classifier.memory.share(self._size(request)) as share:
+            form = await self._form(request, 1, share)
+            given = draft(form.fields, self._classifier.classes)
+            kept = await self._keep(request, form, given.image_sha256)
+            form.files.clear()
         key = form.fields.get("idempotency_key") or None
         try:
             row, _ = await self._feedback.add(
@@ -210,8 +211,12 @@ class Pages:
         """The health light, polled by the page."""
         return self._render(request, "_health.html", light=light(self._classifier))
 
-    async def _form(self, request: Request, max_files: int) -> Form:
-        return await read_form(request, max_files=max_files, max_file_bytes=self._settings.max_image_bytes)
+    async def _form(self, request: Request, max_files: int, share: Share | None = None) -> Form:
+        limit = self._settings.max_image_bytes
+        return await read_form(request, max_files=max_files, max_file_bytes=limit, share=share)
+
+    def _size(self, request: Request) -> int:
+        return announced(request.scope["headers"], self._settings.max_image_bytes)
 
     def _uploads(self, form: Form) -> Sequence[Upload]:
         if form.files:
@@ -229,7 +234,7 @@ class Pages:
             prediction = await self._classifier.classify(upload.data)
         except GlimtError as error:
             return Card(upload.filename, error=error)
-        self._note(request, upload.filename, prediction)
+        self._note(request, upload, prediction)
         return Card(upload.filename, prediction, picture=embedded(upload.data, prediction.image.format))
 
     async def _keep(self, request: Request, form: Form, sha256: str | None) -> bool:
@@ -284,7 +289,7 @@ class Pages:
         headers: Mapping[str, str] | None = None,
         **context: Any,
     ) -> Response:
-        context = {"light": light(self._classifier), "notice": self._notice} | context
+        context = {"light": light(self._classifier), "notice": self._classifier.notice} | context
         return self._templates.TemplateResponse(request, name, context, status_code=status_code, headers=headers)
 
 

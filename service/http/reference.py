@@ -4,7 +4,6 @@ import hashlib
 from asyncio import to_thread
 from os.path import splitext
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -13,8 +12,10 @@ from service.http.classify import Note, note_nothing, server_timing
 from service.http.departure import unless_client_leaves
 from service.http.documents import ReferencePrediction, ReferenceRefusal
 from service.http.forms import OnePictureForm
+from service.http.json_answer import json_answer
 from service.http.operation import JSON, MULTIPART, PICTURE_ERRORS, SERVER_TIMING, Operation
-from service.http.uploads import Upload, read_form
+from service.http.uploads import Upload, announced, read_form
+from service.inference.admission import Share
 from service.inference.classifier import Classifier
 from service.settings import Settings
 
@@ -30,12 +31,9 @@ class _NotSupported(BadRequest):
 class ReferenceA:
     """The endpoint and what it needs."""
 
-    def __init__(
-        self, classifier: Classifier, settings: Settings, notice: str | None, note: Note = note_nothing
-    ) -> None:
+    def __init__(self, classifier: Classifier, settings: Settings, note: Note = note_nothing) -> None:
         self._classifier = classifier
         self._max_bytes = settings.max_image_bytes
-        self._notice = notice
         self._note = note
 
     @Operation(
@@ -47,14 +45,15 @@ class ReferenceA:
     )
     async def predict(self, request: Request) -> Response:
         """Classify the part `file`: label, score and the name feedback gives the picture. Always the keras profile."""
-        with self._classifier.admission():
+        size = announced(request.scope["headers"], self._max_bytes)
+        with self._classifier.admission(announced=size) as share:
             try:
-                picture = await self._picture(request)
+                picture = await self._picture(request, share)
             except _NotSupported as error:
-                return _json(NOT_SUPPORTED, error.status)
+                return json_answer(NOT_SUPPORTED, error.status)
             work = self._classifier.classify(picture.data, profile="keras", top=1)
             prediction = await unless_client_leaves(request, work)
-            self._note(request, picture.filename, prediction)
+            self._note(request, picture, prediction)
         best = prediction.labels[0]
         document = {
             "success": True,
@@ -62,11 +61,11 @@ class ReferenceA:
             "score": round(best.score, 4),
             "image_file_name": await to_thread(stored_name, picture),
         }
-        notice = {"notice": self._notice} if self._notice else {}
-        return _json(document | notice, headers={"Server-Timing": server_timing(prediction.receipt)})
+        notice = {"notice": prediction.notice} if prediction.notice else {}
+        return json_answer(document | notice, headers={"Server-Timing": server_timing(prediction.receipt)})
 
-    async def _picture(self, request: Request) -> Upload:
-        form = await read_form(request, max_files=1, max_file_bytes=self._max_bytes, check_name=_check)
+    async def _picture(self, request: Request, share: Share) -> Upload:
+        form = await read_form(request, max_files=1, max_file_bytes=self._max_bytes, check_name=_check, share=share)
         if not form.files:
             raise BadRequest("There is no picture. Send it as multipart/form-data, in a part named `file`.")
         _check(form.files[0].filename)
@@ -85,7 +84,3 @@ def _check(filename: str) -> None:
 
 def _extension(filename: str) -> str:
     return splitext(filename)[1].lower()
-
-
-def _json(content: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(orjson.dumps(content), status, headers, media_type="application/json")

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from starlette.convertors import Convertor, register_url_convertor
+from starlette.convertors import Convertor, StringConvertor, register_url_convertor
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount
 from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
 
 from service.http.access import Access, Door, Endpoint, Gate
 from service.http.account_pages import AccountPages
@@ -19,11 +20,17 @@ from service.http.feedback import FeedbackEndpoints
 from service.http.history import HistoryEndpoints
 from service.http.job_pages import JobPages
 from service.http.jobs import JobEndpoints
+from service.http.model_pages import ModelPages
+from service.http.models import ModelEndpoints
 from service.http.operations import Operations
 from service.http.ops import Ops
 from service.http.pages import Pages
 from service.http.people_pages import PeoplePages
 from service.http.reference import ReferenceA
+from service.http.training import TrainingEndpoints
+from service.http.training_pages import TrainingPages
+from service.models.registry import REF
+from service.training.runs import ID
 
 PUBLIC, GUEST, USER, ADMIN = Access.PUBLIC, Access.GUEST, Access.USER, Access.ADMIN
 
@@ -41,15 +48,26 @@ class Desks:
     history: HistoryEndpoints
     job_pages: JobPages
     jobs: JobEndpoints
+    models: ModelEndpoints
+    model_pages: ModelPages
     operations: Operations
     ops: Ops
     pages: Pages
     people_pages: PeoplePages
     reference: ReferenceA
+    training: TrainingEndpoints
+    training_pages: TrainingPages
 
 
 class FreshFiles(StaticFiles):
-    """Asked for anew each time (an unchanged file is a 304): after an upgrade nobody runs yesterday's script."""
+    """Asked for anew each time (an unchanged file is a 304): after an upgrade nobody runs yesterday's script.
+
+    Ranges are passed over, as a server may (RFC 9110, 14.2): no file is large enough to need them.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [header for header in scope["headers"] if header[0] != b"range"]
+        await super().__call__({**scope, "headers": headers}, receive, send)
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
         response = super().file_response(*args, **kwargs)
@@ -67,6 +85,24 @@ class Id(Convertor[int]):
 
     def to_string(self, value: int) -> str:
         return str(value)
+
+
+class Ref(StringConvertor):
+    """A model version in a path."""
+
+    regex = REF.replace("(", "(?:")
+
+
+class Sha256(StringConvertor):
+    """A picture in a path."""
+
+    regex = "[0-9a-f]{64}"
+
+
+class Stamp(StringConvertor):
+    """A dataset or a training run in a path: when it was made, and six digits more."""
+
+    regex = ID.pattern
 
 
 Row = tuple[str, str, Endpoint, Access]
@@ -134,11 +170,57 @@ def make_routes(gate: Gate, to: Desks, web: Path) -> list[BaseRoute]:
         ("GET", "/api/jobs/{job_id:id}/items/{position:id}/thumbnail", to.jobs.thumbnail, GUEST),
         ("GET", "/jobs", to.job_pages.index, GUEST),
         ("POST", "/jobs", to.job_pages.create, GUEST),
+        ("POST", "/jobs/folder", to.job_pages.create_from_folder, ADMIN),
         ("GET", "/jobs/{job_id:id}/live", to.job_pages.live, GUEST),
         ("GET", "/jobs/{job_id:id}", to.job_pages.job, GUEST),
         ("POST", "/jobs/{job_id:id}/cancel", to.job_pages.cancel, GUEST),
         ("POST", "/jobs/{job_id:id}/remove", to.job_pages.remove, GUEST),
         ("GET", "/jobs/{job_id:id}/items/{position:id}", to.job_pages.item, GUEST),
+        ("GET", "/api/models", to.models.index, GUEST),
+        ("POST", "/api/models", to.models.take_in, ADMIN),
+        ("POST", "/api/models/roll-back", to.models.roll_back, ADMIN),
+        ("GET", "/api/models/{ref:ref}", to.models.read, GUEST),
+        ("DELETE", "/api/models/{ref:ref}", to.models.delete, ADMIN),
+        ("GET", "/api/models/{ref:ref}/compare", to.models.compare, GUEST),
+        ("GET", "/api/models/{ref:ref}/export", to.models.export, ADMIN),
+        ("POST", "/api/models/{ref:ref}/activate", to.models.activate, ADMIN),
+        ("GET", "/api/trial", to.models.trial, GUEST),
+        ("PUT", "/api/trial", to.models.begin_trial, ADMIN),
+        ("DELETE", "/api/trial", to.models.end_trial, ADMIN),
+        ("GET", "/api/trial/differences", to.models.differences, ADMIN),
+        ("POST", "/api/training/datasets", to.training.create_dataset, ADMIN),
+        ("GET", "/api/training/datasets", to.training.datasets, ADMIN),
+        ("GET", "/api/training/datasets/{dataset:stamp}", to.training.dataset, ADMIN),
+        ("DELETE", "/api/training/datasets/{dataset:stamp}", to.training.delete_dataset, ADMIN),
+        ("POST", "/api/training/runs", to.training.create, ADMIN),
+        ("GET", "/api/training/runs", to.training.index, ADMIN),
+        ("GET", "/api/training/runs/{run:stamp}", to.training.read, ADMIN),
+        ("DELETE", "/api/training/runs/{run:stamp}", to.training.delete, ADMIN),
+        ("POST", "/api/training/runs/{run:stamp}/resume", to.training.resume, ADMIN),
+        ("GET", "/api/training/runs/{run:stamp}/report", to.training.report, ADMIN),
+        ("GET", "/api/training/runs/{run:stamp}/pictures/{index:id}", to.training.picture, ADMIN),
+        ("GET", "/api/training/runs/{run:stamp}/sheets/{sheet}", to.training.sheet, ADMIN),
+        ("GET", "/training", to.training_pages.index, ADMIN),
+        ("POST", "/training", to.training_pages.create, ADMIN),
+        ("POST", "/training/datasets", to.training_pages.create_dataset, ADMIN),
+        ("POST", "/training/datasets/{dataset:stamp}/remove", to.training_pages.remove_dataset, ADMIN),
+        ("GET", "/training/{run:stamp}", to.training_pages.run, ADMIN),
+        ("GET", "/training/{run:stamp}/live", to.training_pages.live, ADMIN),
+        ("GET", "/training/{run:stamp}/curves", to.training_pages.curves, ADMIN),
+        ("GET", "/training/{run:stamp}/cell", to.training_pages.cell, ADMIN),
+        ("POST", "/training/{run:stamp}/cancel", to.training_pages.cancel, ADMIN),
+        ("POST", "/training/{run:stamp}/resume", to.training_pages.resume, ADMIN),
+        ("POST", "/training/{run:stamp}/remove", to.training_pages.remove, ADMIN),
+        ("GET", "/models", to.model_pages.index, ADMIN),
+        ("POST", "/models/activate", to.model_pages.activate, ADMIN),
+        ("POST", "/models/roll-back", to.model_pages.roll_back, ADMIN),
+        ("POST", "/models/delete", to.model_pages.delete, ADMIN),
+        ("POST", "/models/import", to.model_pages.take_in, ADMIN),
+        ("GET", "/models/trial", to.model_pages.trial, ADMIN),
+        ("POST", "/models/trial", to.model_pages.begin_trial, ADMIN),
+        ("GET", "/models/trial/{sha256:sha256}", to.model_pages.difference, ADMIN),
+        ("POST", "/models/trial/stop", to.model_pages.end_trial, ADMIN),
+        ("GET", "/models/{ref:ref}/compare", to.model_pages.compare, ADMIN),
         ("GET", "/sign-in", to.account_pages.sign_in_page, PUBLIC),
         ("POST", "/sign-in", to.account_pages.sign_in, PUBLIC),
         ("POST", "/sign-out", to.account_pages.sign_out, PUBLIC),
@@ -173,4 +255,7 @@ def make_routes(gate: Gate, to: Desks, web: Path) -> list[BaseRoute]:
 
 def _doors(gate: Gate, table: list[Row]) -> list[BaseRoute]:
     register_url_convertor("id", Id())
+    register_url_convertor("ref", Ref())
+    register_url_convertor("sha256", Sha256())
+    register_url_convertor("stamp", Stamp())
     return [Door(gate, method, path, endpoint, access) for method, path, endpoint, access in table]

@@ -18,6 +18,7 @@ from service.http.departure import ReadAhead
 from service.http.operation import NDJSON
 from service.http.problems import problem
 from service.http.uploads import Upload
+from service.inference.admission import Share
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +27,8 @@ class PredictionStream:
     """Reads `pictures`, which come out of `body`, at most `window` of them in flight: a client that sends faster waits.
 
     `answer` gives the document for one picture. When `draining` is set no further picture is read; those
-    in flight are answered and the last line says `interrupted`. `hold` is closed at the end.
+    in flight are answered and the last line says `interrupted`. `share` counts what they hold; `hold` is closed at the
+    end.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class PredictionStream:
         answer: Callable[[Upload], Awaitable[dict[str, Any]]],
         draining: asyncio.Event,
         window: int,
+        share: Share,
         hold: ExitStack,
     ) -> None:
         self._request_id: str = request.scope.get("request_id", "")
@@ -46,6 +49,7 @@ class PredictionStream:
         self._draining = draining
         self._window = window
         self._slots = asyncio.Semaphore(window)
+        self._share = share
         self._hold = hold
         self._ok = self._failed = 0
 
@@ -99,6 +103,7 @@ class PredictionStream:
             line["error"] = problem(_public(error), self._request_id)
             self._failed += 1
         await _send_line(send, line)
+        self._share.drop(len(picture.data))
         self._slots.release()
 
 

@@ -1,7 +1,7 @@
 """Pictures out of a request body as they arrive, with every limit counted while reading."""
 
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote
 
@@ -10,12 +10,15 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
 from service.errors import BadRequest, BodyTooLarge, ClientGone, ImageTooLarge
+from service.inference.admission import Share
 
 MAX_FIELD_BYTES = 64 * 1024  # of one text field; a comment is at most a page
 MAX_FIELDS = 64
+MAX_FIELDS_BYTES = 256 * 1024  # of all text fields of a form
 MAX_URLENCODED_BYTES = 64 * 1024  # of a form without files
 SLACK_BYTES = 1024 * 1024  # read of a picture over the limit, so that its neighbours in the form are still answered
 MAX_HEADER_BYTES = 8 * 1024  # of one part: a name and a file name
+MAX_PREAMBLE_BYTES = 8 * 1024  # before the first part; no program that makes forms writes any
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,43 +54,69 @@ def too_large(max_bytes: int) -> ImageTooLarge:
     )
 
 
-async def read_raw(request: Request, *, max_bytes: int) -> bytes:
-    """The whole body, at most `max_bytes` and the chunk that went over. Raises ImageTooLarge, ClientGone."""
+def announced(headers: Iterable[tuple[bytes, bytes]], most: int = 10**18) -> int:
+    """The length of the body in bytes as its sender says it, 0 if it does not; `most` if it says more."""
+    said = next((digits(value.decode("latin-1")) for name, value in headers if name == b"content-length"), "0")
+    return min(int(said), most)
+
+
+async def read_raw(request: Request, *, max_bytes: int, share: Share | None = None) -> bytes:
+    """The whole body, at most `max_bytes` and the chunk that went over. Raises ImageTooLarge, ClientGone, and
+    QueueFull when there is no room for its bytes, which are counted in `share`."""
     if int(digits(request.headers.get("content-length"))) > max_bytes:
         raise too_large(max_bytes)
     chunks, size = [], 0
-    async for chunk in _stream(request):
+    async for chunk in _stream(request, share):
         size += len(chunk)
         if size > max_bytes:
             raise too_large(max_bytes)
+        if share:
+            share.read(size)
         chunks.append(chunk)
+    if share:
+        share.keep(size)
     return b"".join(chunks)
 
 
 async def read_parts(
-    request: Request, *, max_file_bytes: int, check_name: Callable[[str], None] = lambda filename: None
+    request: Request,
+    *,
+    max_file_bytes: int,
+    check_name: Callable[[str], None] = lambda filename: None,
+    share: Share | None = None,
 ) -> AsyncIterator[Upload | Field]:
     """The parts of a multipart body, each as soon as its last byte is here.
 
     A file a little over the limit comes as an Upload with `error`, its bytes dropped, and the rest goes on; one more
     than SLACK_BYTES over it raises ImageTooLarge. Raises BadRequest when the body is not well-formed multipart,
     BodyTooLarge for absurd fields, ClientGone when the client leaves half-way. Nothing is read behind the form's end.
-    `check_name` sees each file's name, if it has one, before its bytes are read, and may raise.
+    `check_name` sees each file's name, if it has one, before its bytes are read, and may raise. The bytes of files are
+    counted in `share`: QueueFull when there is no room for them.
     """
     reader = _PartReader(_boundary(request), max_file_bytes, check_name)
-    async for _ in _fed(reader, request):
-        while reader.finished:
-            yield reader.finished.popleft()
+    async for _ in _fed(reader, request, share):
+        parts = tuple(reader.finished)
+        reader.finished.clear()
+        if share:
+            share.keep(sum(len(part.data) for part in parts if isinstance(part, Upload)))
+            share.read(reader.held)
+        for part in parts:
+            yield part
 
 
 async def read_form(
-    request: Request, *, max_files: int, max_file_bytes: int, check_name: Callable[[str], None] = lambda filename: None
+    request: Request,
+    *,
+    max_files: int,
+    max_file_bytes: int,
+    check_name: Callable[[str], None] = lambda filename: None,
+    share: Share | None = None,
 ) -> Form:
     """A whole form, multipart or urlencoded. Raises ImageTooLarge, BodyTooLarge and what `read_parts` raises."""
     if request.headers.get("content-type", "").lower().startswith("application/x-www-form-urlencoded"):
         return Form(await _read_urlencoded(request))
     form, count = Form(), 0
-    async for part in read_parts(request, max_file_bytes=max_file_bytes, check_name=check_name):
+    async for part in read_parts(request, max_file_bytes=max_file_bytes, check_name=check_name, share=share):
         if isinstance(part, Field):
             form.fields[part.name] = part.value
             continue
@@ -151,19 +180,23 @@ def digits(header: str | None) -> str:
     return header if header and header.isdecimal() and len(header) < 19 else "0"
 
 
-async def _stream(request: Request) -> AsyncIterator[bytes]:
+async def _stream(request: Request, share: Share | None = None) -> AsyncIterator[bytes]:
     try:
+        if share:
+            await share.room()
         async for chunk in request.stream():
             if chunk:
                 yield chunk
+            if share:
+                await share.room()
     except ClientDisconnect as error:
         raise ClientGone("The client left while it sent its request.") from error
 
 
-async def _fed(reader: "_PartReader", request: Request) -> AsyncIterator[int]:
+async def _fed(reader: "_PartReader", request: Request, share: Share | None = None) -> AsyncIterator[int]:
     """Feed the reader the body up to the form's end: the size of each chunk, once it is read."""
     try:
-        async for chunk in _stream(request):
+        async for chunk in _stream(request, share):
             reader.feed(chunk)
             yield len(chunk)
             if reader.complete:
@@ -198,8 +231,9 @@ class _PartReader:
         self.complete = False
         self._max_file_bytes = max_file_bytes
         self._check_name = check_name
-        self._fields = 0
-        self._part_begins()
+        self._fields = self._fields_bytes = 0
+        self._preamble: int | None = 0  # bytes of it; None once a part has begun
+        self._reset()
         self._parser = MultipartParser(
             boundary,
             {
@@ -216,8 +250,21 @@ class _PartReader:
 
     def feed(self, chunk: bytes) -> None:
         self._parser.write(chunk)
+        if self._preamble is not None:
+            self._preamble += len(chunk)
+            if self._preamble > MAX_PREAMBLE_BYTES:
+                raise BadRequest(f"No part begins in the first {MAX_PREAMBLE_BYTES:,} bytes of the form.")
+
+    @property
+    def held(self) -> int:
+        """Bytes of the part that is being read."""
+        return self._size if self._chunks else 0
 
     def _part_begins(self) -> None:
+        self._preamble = None
+        self._reset()
+
+    def _reset(self) -> None:
         self._headers: dict[bytes, bytes] = {}
         self._header_name, self._header_value = b"", b""
         self._name = ""
@@ -269,8 +316,11 @@ class _PartReader:
             self.finished.append(Upload(self._name, self._filename, b"".join(self._chunks), error))
             return
         self._fields += 1
-        if self._fields > MAX_FIELDS:
-            raise BodyTooLarge(f"The form has more than {MAX_FIELDS} fields, the limit.")
+        self._fields_bytes += self._size
+        if self._fields > MAX_FIELDS or self._fields_bytes > MAX_FIELDS_BYTES:
+            raise BodyTooLarge(
+                f"The form has more than {MAX_FIELDS} fields, or they more than {MAX_FIELDS_BYTES:,} bytes: the limits."
+            )
         self.finished.append(Field(self._name, b"".join(self._chunks).decode(errors="replace")))
 
     def _on_end(self) -> None:

@@ -7,7 +7,8 @@ The rules, each with its test in tests/inference/test_batcher.py:
   head leaves at once and batches grow while the runner is busy), when waiting on would cost somebody the deadline,
   or at drain. If the runner is free and nobody has announced another item, waiting buys nothing: it leaves idle.
 - A cancelled or past-deadline job never enters a batch. Every `submit` ends exactly once.
-- A run that raises is repeated in halves, so that only the guilty item fails (halving.py).
+- A run that raises is repeated in halves, so that only the guilty item fails (halving.py); unless it raises
+  Unavailable, which is not an item's fault: all of them are told so.
 - Who goes first is decided in lanes.py (interactive, bulk) and overload.py (when the queue stands).
 """
 
@@ -124,13 +125,17 @@ class Batcher(Generic[Item, Result]):
             raise _draining()
         self._refuse(admitted - len(self._running))
 
+    def refusal(self, detail: str) -> QueueFull:
+        """For who refuses for another reason than places: as honest, and counted."""
+        self._totals["refused"] += 1
+        return self._queue_full(detail)
+
     def _refuse(self, on_their_way: int = 0) -> None:
         if not self.alive:
             raise self._closed()
         waiting = max(self._taken, on_their_way)
         if waiting >= self._max_pending:
-            self._totals["refused"] += 1
-            raise self._queue_full(f"{waiting} pictures wait already; the limit is {self._max_pending}.")
+            raise self.refusal(f"{waiting} pictures wait already; the limit is {self._max_pending}.")
 
     async def submit(self, item: Item, *, deadline: float | None = None, lane: Lane = INTERACTIVE) -> Outcome[Result]:
         """Queue the item and wait for its own result. `deadline` is a time of the loop's clock.
@@ -229,7 +234,7 @@ class Batcher(Generic[Item, Result]):
             except Exception as error:
                 log.exception("a batch could not be handled")
                 for job in self._running:
-                    self._settle(job, _engine_failed(error))
+                    self._settle(job, _ended_by(error))
             self._running = []
 
     async def _release(self) -> Released | None:
@@ -264,6 +269,8 @@ class Batcher(Generic[Item, Result]):
 
     def _departure(self) -> tuple[float, Released]:
         """When the next batch should leave if nothing else happens, and why. Needs a job in the queue."""
+        if self._lanes.rests_until > self._loop.time() and not self._draining:
+            return self._lanes.rests_until, "window"
         if len(self._lanes) >= self._max_batch:
             return -math.inf, "full"
         if self._draining:
@@ -277,7 +284,8 @@ class Batcher(Generic[Item, Result]):
     async def _compute(self, jobs: Sequence[Job[Item, Outcome[Result]]], released_by: Released) -> None:
         async for run in in_halves(self._run, jobs):
             if run.error is not None:
-                self._settle(run.jobs[0], _engine_failed(run.error))
+                for job in run.jobs:
+                    self._settle(job, _ended_by(run.error))
                 continue
             self._item_s += SMOOTHING * (run.seconds / len(run.jobs) - self._item_s)
             for job, result in zip(run.jobs, run.results, strict=True):
@@ -298,7 +306,9 @@ def _draining() -> Draining:
     return Draining("The service is shutting down and takes no new pictures.", retry_after_s=5)
 
 
-def _engine_failed(error: BaseException) -> EngineFailed:
+def _ended_by(error: BaseException) -> GlimtError:
+    if isinstance(error, Unavailable):
+        return type(error)(error.detail, retry_after_s=error.retry_after_s)  # one for each caller: it holds a traceback
     failed = EngineFailed(
         "The model failed on this picture, also alone. The log has the reason; the request id finds it."
     )

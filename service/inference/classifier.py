@@ -1,18 +1,18 @@
 """The facade everybody calls: decode off the loop -> cache -> submit -> label -> Prediction.
 
-Identical pictures in flight are computed once (single-flight), and a computation that nobody waits for any more is
-cancelled, wherever it is.
+Identical pictures in flight are computed once, and a computation that nobody waits for any more is cancelled, wherever
+it is. Another model may take over at any time (worker.swap): each answer is labelled by the one that computed it.
 """
 
 import asyncio
 import hashlib
 import math
 import time
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, Self
 
 import numpy as np
@@ -21,22 +21,26 @@ from numpy.typing import NDArray
 from service.cores import be_nice
 from service.errors import Conflict, DeadlineExceeded, Draining, NotReady, QueueFull
 from service.inference import images
+from service.inference.admission import Admissions, Memory, Share
 from service.inference.batcher import Batcher
 from service.inference.batches import Batch, Stats
 from service.inference.calibration import DEFAULT, Curve
+from service.inference.engine_thread import Scored
 from service.inference.labels import ClassTable, top_k
 from service.inference.lanes import INTERACTIVE, Lane
 from service.inference.overload import Overload
 from service.inference.predictions import ImageInfo, InputSpec, ModelInfo, Prediction, Receipt
-from service.inference.worker import Scored, Worker
+from service.inference.serving import Serving
+from service.inference.shadow import Shadow
+from service.inference.sharing import Flights, Kept
+from service.inference.worker import Worker
 from service.settings import Profile, Settings
 
 HASH_ON_LOOP_BYTES = 256 * 1024  # below this, SHA-256 (about 1 GB/s) costs less than a hop to a thread
 OVERLOAD_SHARE = 0.8  # of the deadline is the patience we count on until callers show less
 LAST_WORDS_S = 1.0  # of the grace time is kept to tell those who will not be answered
 
-Key = tuple[str, str, Profile]
-FlightKey = tuple[str, str, Profile, Lane]
+Key = tuple[str, ModelInfo, Profile]
 Status = Literal["loading", "ready", "failed", "draining"]
 
 
@@ -60,20 +64,12 @@ class _Answer:
     receipt: Receipt
 
 
-@dataclass(slots=True)
-class _Flight:
-    task: asyncio.Task[_Answer]
-    waiters: int = 0
-
-
 class Classifier:
     """`async with Classifier(...) as classifier: prediction = await classifier.classify(data)`."""
 
     def __init__(
         self,
         worker: Worker,
-        classes: ClassTable,
-        spec: InputSpec,
         settings: Settings,
         *,
         observe_batch: Callable[[Batch], None] = lambda batch: None,
@@ -82,9 +78,7 @@ class Classifier:
     ) -> None:
         """`keep_picture` is given the bytes of each answered picture, before its answer goes out; not of those of the
         bulk lane, whose archive is kept as long as their answers."""
-        self.classes = classes
         self._worker = worker
-        self._spec = spec
         self._settings = settings
         self._limits = images.Limits(settings.max_image_bytes, settings.max_image_pixels)
         self._observe_receipt = observe_receipt
@@ -92,7 +86,7 @@ class Classifier:
         self._decoders = ThreadPoolExecutor(settings.decode_workers, thread_name_prefix="decode")
         # a pool of its own, or callers would stand behind the pictures of a zip
         self._bulk_decoders = ThreadPoolExecutor(settings.decode_workers, "decode-bulk", initializer=be_nice)
-        self._batcher = Batcher[NDArray[np.uint8], Scored](
+        self._batcher = Batcher[NDArray[np.uint8], Scored | None](
             worker.run,
             max_batch=DEFAULT.max_batch if settings.max_batch == "auto" else settings.max_batch,
             max_wait_ms=DEFAULT.max_wait_ms if settings.max_wait_ms == "auto" else settings.max_wait_ms,
@@ -103,15 +97,18 @@ class Classifier:
         self.calibrates = "auto" in (settings.max_batch, settings.max_wait_ms)
         self.auto = self.calibrates  # batch and window are still as the calibration chose
         self.curve: Curve = ()  # how long a batch of n takes, as measured at warm-up
-        worker.on_ready = self._on_ready
+        worker.on_serving = self._on_serving
         if worker.status == "ready":
-            self._on_ready()
-        self._cache: OrderedDict[Key, _Answer] = OrderedDict()
-        self._flights: dict[FlightKey, _Flight] = {}
-        self._patient = 0  # of the admitted: streams, which wait for room and take none before
-        self.admitted = 0  # callers between their admission and their answer
-        self._nobody_admitted = asyncio.Event()
-        self._nobody_admitted.set()
+            self._on_serving()
+        self._kept = Kept[Key, _Answer](settings.cache_entries)
+        self._flights = Flights[tuple[Key, Lane], _Answer]()
+        self.shadow = Shadow(self._limits, is_idle=self._is_idle)
+        self._admissions = Admissions()
+        self.memory = Memory(
+            max(settings.max_pending_bytes, 2 * settings.max_image_bytes),  # else one might never be taken
+            patience_s=settings.deadline_ms / 1000,
+            refusal=self._batcher.refusal,
+        )
         self.draining = asyncio.Event()
         self._stack = AsyncExitStack()
 
@@ -119,6 +116,7 @@ class Classifier:
         self._loop = asyncio.get_running_loop()
         for pool in (self._decoders, self._bulk_decoders):
             self._stack.callback(pool.shutdown, wait=False, cancel_futures=True)
+        self._stack.push_async_callback(self.shadow.stop)
         await self._stack.enter_async_context(self._batcher)
         return self
 
@@ -131,6 +129,21 @@ class Classifier:
     def model(self) -> ModelInfo:
         """The model that answers now."""
         return self._worker.model
+
+    @property
+    def classes(self) -> ClassTable:
+        """What the model that answers now can answer."""
+        return self._worker.serving.classes
+
+    @property
+    def serving(self) -> Serving:
+        """The model that answers now, whole."""
+        return self._worker.serving
+
+    @property
+    def notice(self) -> str | None:
+        """A paragraph about the model that answers now, if it is not what one would expect."""
+        return self._worker.serving.notice
 
     @property
     def status(self) -> Status:
@@ -160,9 +173,13 @@ class Classifier:
         self._batcher.configure(max_batch=max_batch, max_wait_ms=max_wait_ms, max_pending=max_pending)
         self.auto = bool(auto) or (self.auto and max_batch is None and max_wait_ms is None)
 
-    def _on_ready(self) -> None:
+    def _is_idle(self) -> bool:
+        stats = self._batcher.stats()
+        return not (stats.pending or stats.announced or stats.running)
+
+    def _on_serving(self) -> None:
         self.curve = self._worker.curve
-        if self.auto:  # not when somebody changed it while the model was loading
+        if self.auto and self.curve:  # not when somebody changed it meanwhile, and not for a model never measured
             self._adopt_calibration()
 
     def _adopt_calibration(self) -> None:
@@ -186,29 +203,27 @@ class Classifier:
         grace_s = self._settings.grace_s
         with suppress(TimeoutError):
             async with asyncio.timeout(grace_s - min(LAST_WORDS_S, grace_s / 4)):
-                await self._nobody_admitted.wait()
+                await self._admissions.none()
         await self._batcher.aclose()
 
+    @property
+    def admitted(self) -> int:
+        """Callers between their admission and their answer."""
+        return self._admissions.count
+
     @contextmanager
-    def admission(self, *, patient: bool = False) -> Iterator[None]:
+    def admission(self, *, patient: bool = False, announced: int = 0) -> Iterator[Share]:
         """Hold it from before the first byte of a request's body is read until its answer is known.
 
         Raises NotReady, Draining or, unless `patient`, QueueFull: at once, before any work. What was admitted is not
-        refused by a drain that begins later. At most as many are admitted as can wait and be computed.
+        refused by a drain that begins later. At most as many are admitted as can wait and be computed, and as many as
+        the bytes that they have `announced` leave room for; what they send is to be counted in the Share.
         """
         self._refuse_unless_ready()
         if not patient:
-            self._batcher.refuse_if_full(self.admitted - self._patient)
-        self.admitted += 1
-        self._patient += patient
-        self._nobody_admitted.clear()
-        try:
-            yield
-        finally:
-            self.admitted -= 1
-            self._patient -= patient
-            if not self.admitted:
-                self._nobody_admitted.set()
+            self._batcher.refuse_if_full(self._admissions.impatient)
+        with self.memory.share(announced, patient=patient) as share, self._admissions.one(patient=patient):
+            yield share
 
     def _refuse_unless_ready(self) -> None:
         status = self.status
@@ -255,76 +270,59 @@ class Classifier:
             await self._keep_picture(data)
         receipt = replace(answer.receipt, total_ms=(time.perf_counter() - started) * 1000)
         self._observe_receipt(receipt)
-        return Prediction(top_k(answer.scored.scores, self.classes, top), answer.scored.model, answer.image, receipt)
+        if lane == INTERACTIVE and not receipt.cached:
+            self.shadow.offer(data, wanted.profile, answer.image.sha256, answer.scored)
+        serving = answer.scored.serving
+        labels = top_k(answer.scored.scores, serving.classes, top)
+        return Prediction(labels, serving.model, answer.image, receipt, serving.brief, answer.scored.scores)
 
     async def _answer(self, wanted: _Wanted) -> _Answer:
         if not self._settings.cache_entries:
             return await self._compute(wanted, None)
         sha256 = await self._digest(wanted.data)
-        key = (sha256, self.model.version, wanted.profile)
-        flight = (*key, wanted.lane)
         while True:
-            if (answer := self._cache.get(key)) is not None:
-                self._cache.move_to_end(key)
+            key = (sha256, self.model, wanted.profile)
+            if (answer := self._kept.get(key)) is not None:
                 return _not_computed(answer)
+            flight = (key, wanted.lane)
             joined = flight in self._flights
-            if not joined:
-                self._start_flight(flight, key, self._compute(wanted, sha256))
             try:
-                answer = await self._ride(flight)
+                answer = await self._flights.ride(flight, partial(self._compute, wanted, sha256))
                 return _not_computed(answer) if joined else answer
             except (DeadlineExceeded, QueueFull):  # on the terms of the client that started it: then on our own
                 if not joined:
                     raise
 
-    def _start_flight(self, name: FlightKey, key: Key, computation: Coroutine[None, None, _Answer]) -> None:
-        flight = self._flights[name] = _Flight(asyncio.create_task(computation))
-
-        def landed(task: asyncio.Task[_Answer]) -> None:
-            if self._flights.get(name) is flight:
-                del self._flights[name]
-            if name[-1] == INTERACTIVE and not task.cancelled() and task.exception() is None:
-                self._remember(key, task.result())  # an archive's pictures would push out all that people ask again
-
-        flight.task.add_done_callback(landed)
-
-    async def _ride(self, name: FlightKey) -> _Answer:
-        flight = self._flights[name]
-        flight.waiters += 1
-        try:
-            return await asyncio.shield(flight.task)
-        finally:
-            flight.waiters -= 1
-            if not flight.waiters and not flight.task.done():
-                del self._flights[name]
-                flight.task.cancel()
-
-    def _remember(self, key: Key, answer: _Answer) -> None:
-        self._cache[key] = answer
-        if len(self._cache) > self._settings.cache_entries:
-            self._cache.popitem(last=False)
-
     async def _compute(self, wanted: _Wanted, sha256: str | None) -> _Answer:
-        if wanted.patient:
-            await self._batcher.wait_for_room()
-        with self._batcher.announce():
-            pool = self._decoders if wanted.lane == INTERACTIVE else self._bulk_decoders
-            pixels, image, decode_ms = await self._loop.run_in_executor(pool, self._decode, wanted, sha256)
-        outcome = await self._batcher.submit(pixels, deadline=wanted.deadline, lane=wanted.lane)
+        scored, patient = None, wanted.patient
+        while scored is None:  # decoded for a model that has left meanwhile: again, and not refused on the way
+            if patient:
+                await self._batcher.wait_for_room()
+            with self._batcher.announce():
+                pool = self._decoders if wanted.lane == INTERACTIVE else self._bulk_decoders
+                spec = self._worker.serving.input
+                pixels, image, decode_ms = await self._loop.run_in_executor(pool, self._decode, wanted, spec, sha256)
+            outcome = await self._batcher.submit(pixels, deadline=wanted.deadline, lane=wanted.lane)
+            scored, patient = outcome.result, True
         receipt = Receipt(
             decode_ms=decode_ms,
             queue_ms=outcome.queue_s * 1000,
-            infer_ms=outcome.result.infer_ms,
+            infer_ms=scored.infer_ms,
             total_ms=0.0,
             batch_size=outcome.batch_size,
             released_by=outcome.released_by,
             cached=False,
         )
-        return _Answer(outcome.result, image, receipt)
+        answer = _Answer(scored, image, receipt)
+        if sha256 and wanted.lane == INTERACTIVE:  # an archive's would push out all that people ask again
+            self._kept.keep((sha256, scored.model, wanted.profile), answer)
+        return answer
 
-    def _decode(self, wanted: _Wanted, sha256: str | None) -> tuple[NDArray[np.uint8], ImageInfo, float]:
+    def _decode(
+        self, wanted: _Wanted, spec: InputSpec, sha256: str | None
+    ) -> tuple[NDArray[np.uint8], ImageInfo, float]:
         started = time.perf_counter()
-        pixels, image = images.read(wanted.data, self._limits, wanted.profile, self._spec, sha256=sha256)
+        pixels, image = images.read(wanted.data, self._limits, wanted.profile, spec, sha256=sha256)
         return pixels, image, (time.perf_counter() - started) * 1000
 
     async def _digest(self, data: bytes) -> str:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from service.errors import Unavailable
 from service.inference.lanes import Job
 
 Item = TypeVar("Item")
@@ -29,7 +30,8 @@ class Run(Generic[Item, Result]):
 async def in_halves(
     run: Callable[[list[Item]], Awaitable[Sequence[Result]]], jobs: Sequence[Job[Item, Any]]
 ) -> AsyncIterator[Run[Item, Result]]:
-    """Run the jobs that are still wanted; each run that succeeds, and each with an error that a job alone causes.
+    """Run the jobs that are still wanted; each run that succeeds, and each with an error that a job alone causes, or
+    that is no job's fault (Unavailable).
 
     A runner that returns another number of results than it was given items has failed. Cancelling cancels the run.
     """
@@ -37,7 +39,7 @@ async def in_halves(
     if not jobs:
         return
     attempt = await _attempt(run, jobs)
-    if attempt.error is None or len(jobs) == 1:
+    if attempt.error is None or len(jobs) == 1 or isinstance(attempt.error, Unavailable):
         yield attempt
         return
     log.warning("a batch of %d failed and is repeated in halves: %r", len(jobs), attempt.error)

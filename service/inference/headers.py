@@ -9,11 +9,14 @@ import re
 import struct
 import zlib
 from collections.abc import Callable
+from math import ceil
 from struct import unpack_from
 from typing import NamedTuple
 
 from service.errors import ImageCorrupt, ImageTooManyPixels, ImageTypeUnsupported
 
+MAX_SIDE = 65_535
+"""As of JPEG. Each row costs Pillow calls and a pointer: a column of 50 million took 3 s and 1 GB, a square a third."""
 MAX_PARTS = 65_536
 """JPEG segments, PNG chunks, TIFF tags. Real files have a few dozen; a PNG cut in 8 kB chunks has 2,560 in 20 MiB."""
 MAX_SCANS, MIN_SCANS, MAX_SCANNED_PIXELS = 100, 20, 1_000_000_000
@@ -25,7 +28,9 @@ MAX_GIF_HEAD_BYTES = 4 * 1024 * 1024
 """Comments and the like before a GIF's first frame."""
 MAX_TIFF_VALUES = 262_144
 """Numbers in one TIFF tag: 50 megapixels in tiles of 16 by 16 have 195,313 of them."""
-MAX_RLE_BYTES, MAX_RLE_WIDTH = 1024 * 1024, 65_535
+MAX_EDGE_PIXELS = 16_000_000
+"""By which the tiles of a TIFF may exceed the limit: they stick out. A line in tiles 65,520 high: 9 s, in 34 kB."""
+MAX_RLE_BYTES = 1024 * 1024
 """Pillow unpacks run-length coded BMP in Python (0.5 s per MiB), and allocates up to 255 rows for four bytes."""
 
 # Not the markers without a length (restarts among them), which lead nowhere within a scan or outside, nor fill bytes.
@@ -69,12 +74,13 @@ def read_header(data: bytes, max_pixels: int) -> Header:
 
 
 def check_pixels(width: int, height: int, max_pixels: int) -> None:
-    """Raise ImageTooManyPixels when width times height is over the limit."""
+    """Raise ImageTooManyPixels when width times height is over the limit, or a side over MAX_SIDE."""
+    size = f"The picture has {width} × {height} pixels"  # noqa: RUF001
     if width * height > max_pixels:
-        raise ImageTooManyPixels(
-            f"The picture has {width} × {height} pixels; the limit is {max_pixels:,} in all. "  # noqa: RUF001
-            "Resize it, or raise GLIMT_MAX_IMAGE_PIXELS."
-        )
+        way_out = "Resize it, or raise GLIMT_MAX_IMAGE_PIXELS."
+        raise ImageTooManyPixels(f"{size}; the limit is {max_pixels:,} in all. {way_out}")
+    if max(width, height) > MAX_SIDE:
+        raise ImageTooManyPixels(f"{size}; a side may have {MAX_SIDE:,} at most. Resize it, or cut it into parts.")
 
 
 def corrupt(format: str, why: str) -> ImageCorrupt:
@@ -246,26 +252,34 @@ def _bmp(data: bytes, max_pixels: int) -> Header:
     width, height = unpack_from("<HH" if size == 12 else "<Ii", data, 18)
     check_pixels(width, abs(height), max_pixels)
     run_length_coded = size != 12 and unpack_from("<I", data, 30)[0] in (1, 2)
-    if run_length_coded and (len(data) > MAX_RLE_BYTES or width > MAX_RLE_WIDTH):
-        raise ImageTypeUnsupported(
-            f"Run-length coded BMP is taken up to {MAX_RLE_BYTES:,} bytes and {MAX_RLE_WIDTH:,} pixels wide. "
-            "Save it as PNG."
-        )
+    if run_length_coded and len(data) > MAX_RLE_BYTES:
+        raise ImageTypeUnsupported(f"Run-length coded BMP is taken up to {MAX_RLE_BYTES:,} bytes. Save it as PNG.")
     return Header("BMP", width, abs(height), data)
 
 
 def _tiff(data: bytes, max_pixels: int) -> Header:
     """Orientation stays 1: Pillow turns TIFF itself."""
     tags = _tags(data)
-    width, height = tags[256][2], tags[257][2]
+    width, height = _side(tags, 256), _side(tags, 257)
     check_pixels(width, height, max_pixels)
     if 322 in tags and 323 in tags:
-        check_pixels(tags[322][2], tags[323][2], max_pixels)
+        across, down = _side(tags, 322), _side(tags, 323)
+        tiled = ceil(width / across) * across * ceil(height / down) * down
+        if tiled > max_pixels + MAX_EDGE_PIXELS:
+            raise corrupt("TIFF", f"its tiles have {tiled:,} pixels in all, and it has {width * height:,}")
     if any(count > MAX_TIFF_VALUES for kind, count, _ in tags.values() if kind not in (1, 2, 6, 7)):
         raise corrupt("TIFF", f"a tag has more than {MAX_TIFF_VALUES:,} values")
     _check_coding("TIFF", TIFF_JPEG_BOMB.search(data) is None)
     bits = 12 if 258 in tags and tags[258][2] == 12 else 16
     return Header("TIFF", width, height, data, bits=bits, white_is_zero=262 in tags and tags[262][2] == 0)
+
+
+def _side(tags: dict[int, tuple[int, int, int]], tag: int) -> int:
+    """A width or height, which libtiff too reads so. Raises ValueError for what is not one positive SHORT or LONG."""
+    kind, count, value = tags[tag]
+    if kind in (3, 4) and count == 1 and value:
+        return value
+    raise ValueError(tag)
 
 
 def _tags(tiff: bytes) -> dict[int, tuple[int, int, int]]:

@@ -204,7 +204,7 @@ def _rgb(image: Image.Image, header: Header) -> Image.Image:
     if "transparency" in image.info and image.mode != "P":
         image.info["transparency"] = _key_in_8_bits(image.info["transparency"], header.bits)
     if image.has_transparency_data:
-        layer = image.convert("RGBA")
+        layer = image if image.mode == "RGBA" else image.convert("RGBA")  # which would copy it
         image = Image.new("RGB", layer.size, "white")
         image.paste(layer, mask=layer)
     return image if image.mode == "RGB" else image.convert("RGB")

@@ -1,7 +1,10 @@
 """Frozen values that travel between the rooms. Durations are milliseconds, scores are probabilities in [0, 1]."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 Normalisation = Literal["caffe", "tf", "torch", "raw", "unit"]
 """How an architecture wants its pixels: caffe = BGR minus the ImageNet mean; tf = [-1, 1]; torch = [0, 1] then
@@ -64,9 +67,12 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The answer for one picture: labels sorted by falling score, never empty."""
+    """The answer for one picture: labels sorted by falling score, never empty. `notice`: one line about a model that is
+    not what one would expect. `scores`: of all classes, float32, where the model itself answered."""
 
     labels: tuple[Label, ...]
     model: ModelInfo
     image: ImageInfo
     receipt: Receipt
+    notice: str | None = None
+    scores: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)

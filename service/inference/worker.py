@@ -1,81 +1,80 @@
-"""The one executor thread that owns the engine. Everything that touches the engine runs there, one after another."""
+"""The model that answers: loads it, runs its batches, puts another in its place between two batches, watches it."""
 
 import asyncio
 import logging
-import time
+from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal, Self, TypeVar
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.inference.calibration import Batching, Curve, best, keep_curve, measure, read_curve, still_true
-from service.inference.engines.engine import Engine
+from service.errors import Conflict, Draining, GlimtError, NotReady, StartError
+from service.inference.calibration import Batching, Curve, best
+from service.inference.engine_thread import EngineThread, Scored
 from service.inference.predictions import ModelInfo
+from service.inference.serving import Serving
 
-T = TypeVar("T")
 Status = Literal["loading", "ready", "failed", "closed"]
 
-CLOSE_S = 2.0  # an engine that hangs must not hold up the end of the process
+TIMEOUT_S = 60.0  # a batch of 64 on one slow core takes 13 s
+FAILURES = 3  # failed runs one after another, before the engine itself is suspected
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """One picture's probabilities, float32 (classes,), and the model that made them."""
-
-    scores: NDArray[np.float32]
-    model: ModelInfo
-    infer_ms: float
-
-
 class Worker:
-    """`async with Worker(engine, model, ...) as worker`, then `await worker.loaded()`, then `run` as the batcher's
-    runner.
+    """`async with Worker(serving, ...) as worker`, then `await worker.loaded()`, then `run` as the batcher's runner.
 
-    Loading and warming begin at entry, in the engine's thread, while the event loop goes on: `status` tells.
+    Loading and warming begin at entry, in the engine's thread, while the event loop goes on: `status` tells. It is
+    `failed` when the model could not be loaded, and for as long as a batch does not come back within `timeout_s`.
     """
 
-    def __init__(
-        self,
-        engine: Engine,
-        model: ModelInfo,
-        *,
-        classes: int,
-        input_size: int,
-        max_batch: int | None,
-        curve_file: Path | None = None,
-    ) -> None:
-        """`max_batch` None: the calibration chooses it; its curve is kept in `curve_file`."""
-        self._engine = engine
-        self._classes = classes
-        self._input_size = input_size
+    def __init__(self, serving: Serving, *, max_batch: int | None = None, timeout_s: float = TIMEOUT_S) -> None:
+        """`max_batch` None: the calibration chooses it."""
         self._max_batch = max_batch
-        self._curve_file = curve_file
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
+        self._timeout_s = timeout_s
+        self._current = EngineThread(serving)
+        self._incoming: EngineThread | None = None
+        self._largest = 1  # batch that was run
+        self._failed_in_row = 0
         self._loading: asyncio.Task[None] | None = None
-        self.model = model
-        self.status: Status = "loading"
+        self._recreating: asyncio.Task[None] | None = None
+        self._status: Status = "loading"
         self.curve: Curve = ()
-        self.on_ready: Callable[[], None] = lambda: None  # called in the loop, right before `status` says so
+        self.totals: Counter[str] = Counter()  # swapped, recreated, failed (runs), hung
+        self.on_serving: Callable[[], None] = lambda: None  # called in the loop, right before a model begins to answer
 
     async def __aenter__(self) -> Self:
         self._loading = asyncio.create_task(self._load(), name="load the engine")
         return self
 
-    async def __aexit__(self, *exc_info: object) -> None:
-        self.status = "closed"
-        closing = asyncio.ensure_future(self._in_thread(self._engine.close))
-        done, _ = await asyncio.wait([closing], timeout=CLOSE_S)
-        if not done:
-            log.error("the engine does not come back; its thread is left behind")
-        if self._loading is not None:
-            self._loading.cancel()
-        self._thread.shutdown(wait=False, cancel_futures=True)
+    async def __aexit__(self, *_: object) -> None:
+        self._status = "closed"
+        await self._current.close()
+        for task in (self._loading, self._recreating):
+            if task is not None:
+                task.cancel()
+
+    @property
+    def serving(self) -> Serving:
+        """What answers now."""
+        return self._current.serving
+
+    @property
+    def model(self) -> ModelInfo:
+        """The model that answers now."""
+        return self._current.serving.model
+
+    @property
+    def status(self) -> Status:
+        """loading -> ready -> closed, or failed."""
+        return "failed" if self._status == "ready" and self._current.hangs else self._status
+
+    @property
+    def batching(self) -> Batching:
+        """What the measured curve says is best; the defaults while there is none."""
+        return best(self.curve)
 
     async def loaded(self) -> None:
         """Return when the engine is loaded and warm. Raises StartError when its files cannot be used."""
@@ -83,67 +82,96 @@ class Worker:
             raise RuntimeError("enter the worker first")
         await asyncio.shield(self._loading)
 
-    @property
-    def batching(self) -> Batching:
-        """What the measured curve says is best; the defaults while there is none."""
-        return best(self.curve)
+    async def run(self, items: list[NDArray[np.uint8]]) -> list[Scored | None]:
+        """Compute one batch by the model that answers when it begins: uint8 (h, w, 3) pictures in, their scores out in
+        the same order; None for those decoded for a model of another input size: decode them again.
 
-    async def run(self, items: list[NDArray[np.uint8]]) -> list[Scored]:
-        """Compute one batch: uint8 (h, w, 3) pictures in, their scores out in the same order.
-
-        Raises ValueError when the engine returns another shape than (n, classes), or NaN.
+        Raises what EngineThread.run raises.
         """
-        return await self._in_thread(lambda: self._predict(items))
+        self._largest = max(self._largest, len(items))
+        current, hung_before = self._current, self._current.hangs
+        try:
+            scored = await current.run(items, self._timeout_s)
+        except NotReady:
+            self.totals["hung"] += not hung_before
+            raise
+        except Exception:
+            self._note_failure(current)
+            raise
+        self._failed_in_row = 0
+        return scored
+
+    async def swap(self, serving: Serving) -> None:
+        """Load, warm and try this model while the one that answers goes on; then it takes the next batch.
+
+        Its batch and window come from its kept curve; without one the batching stays as it is, because a curve measured
+        beside live load would be a bad one: the next start measures it. Raises Conflict while another is being loaded,
+        Draining at the end, StartError when it cannot be loaded: then, and when cancelled, the old one goes on.
+        """
+        if self._status == "closed":
+            raise _closed()
+        if self._status == "loading" or self._incoming is not None:
+            raise Conflict("A model is being loaded already. Try again when it answers.")
+        await self._replace(serving)
+        self.totals["swapped"] += 1
 
     async def _load(self) -> None:
-        started = time.perf_counter()
         try:
-            await self._in_thread(self._engine.load)
-            self.curve = await self._in_thread(self._calibrate)
-            await self._in_thread(
-                lambda: self._engine.warm_up(warm_up_sizes(self._max_batch or self.batching.max_batch))
-            )
+            await self._current.load(self._max_batch)
         except BaseException:
-            if self.status == "loading":
-                self.status = "failed"
+            if self._status == "loading":
+                self._status = "failed"
             raise
-        if self.status == "loading":
-            self.on_ready()
-            self.status = "ready"
-        log.info("%s is ready on %s after %.1f s", self.model.name, self._engine.name, time.perf_counter() - started)
+        if self._status == "loading":
+            self._begin()
 
-    def _calibrate(self) -> Curve:
-        """The curve as kept; else, when it is needed, as measured now."""
-        kept = read_curve(self._curve_file) if self._curve_file else ()
-        if self._max_batch is not None or still_true(kept, self._run_blank):
-            return kept
-        curve = measure(self._run_blank)
-        if self._curve_file:
-            keep_curve(self._curve_file, curve)
-        return curve
+    async def _replace(self, serving: Serving) -> None:
+        incoming = self._incoming = EngineThread(serving)
+        try:
+            await incoming.load(self._max_batch, measures=False, at_least=self._largest)
+            if self._status == "closed":
+                raise _closed()
+        except BaseException as error:
+            incoming.retire()
+            if isinstance(error, Exception) and not isinstance(error, GlimtError):
+                model = serving.model
+                log.exception("%s %s could not be loaded", model.name, model.version)
+                raise StartError(f"{model.name} {model.version} could not be loaded: {error}") from error
+            raise
+        finally:
+            self._incoming = None
+        outgoing, self._current = self._current, incoming
+        self._failed_in_row = 0
+        self._begin()
+        outgoing.retire()
 
-    def _run_blank(self, n: int) -> None:
-        self._engine.predict(np.zeros((n, self._input_size, self._input_size, 3), np.uint8))
+    def _begin(self) -> None:
+        self.curve = self._current.curve
+        self.on_serving()
+        self._status = "ready"
+        log.info("%s %s answers", self.model.name, self.model.version)
 
-    def _predict(self, items: list[NDArray[np.uint8]]) -> list[Scored]:
-        started = time.perf_counter()
-        pixels = items[0][np.newaxis] if len(items) == 1 else np.stack(items)
-        scores = self._engine.predict(pixels)
-        if scores.shape != (len(items), self._classes):
-            raise ValueError(f"the engine returned {scores.shape}, not {(len(items), self._classes)}")
-        if not np.isfinite(scores).all():
-            raise ValueError("the engine returned NaN or infinity")
-        infer_ms = (time.perf_counter() - started) * 1000
-        return [Scored(row.copy(), self.model, infer_ms) for row in scores]  # a view would keep the whole batch
+    def _note_failure(self, current: EngineThread) -> None:
+        self.totals["failed"] += 1
+        self._failed_in_row += 1
+        if self._failed_in_row >= FAILURES and self._incoming is None and current is self._current:
+            self._failed_in_row = 0
+            if self._recreating is None or self._recreating.done():
+                self._recreating = asyncio.create_task(self._recreate_unless_well(current), name="recreate the engine")
 
-    async def _in_thread(self, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+    async def _recreate_unless_well(self, current: EngineThread) -> None:
+        """It is the engine's fault when it cannot compute a blank picture either."""
+        if await current.is_well(self._timeout_s) or self._incoming is not None or current is not self._current:
+            return
+        log.error("the engine fails on every picture; it is made anew")
+        try:
+            await self._replace(current.serving)
+            self.totals["recreated"] += 1
+        except Exception:
+            if self._status == "ready":
+                self._status = "failed"
+            log.critical("the engine could not be made anew", exc_info=True)
 
 
-def warm_up_sizes(max_batch: int) -> list[int]:
-    """The batch sizes run once before ready, because an engine plans each when it first meets it.
-
-    Up to 16 that is every size; beyond, eighths of the largest stand for what lies between, or the start would
-    take minutes.
-    """
-    return sorted({*range(1, min(max_batch, 16) + 1), *(max_batch * n // 8 for n in range(1, 9))} - {0})
+def _closed() -> Draining:
+    return Draining("The service is shutting down and takes no other model.", retry_after_s=5)

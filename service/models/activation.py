@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -9,12 +10,15 @@ from functools import partial
 from service.errors import Conflict, ModelUnusable, StartError, StoreFull
 from service.inference.predictions import ModelInfo
 from service.inference.serving import Serving
-from service.inference.shadow import Shadow
+from service.inference.shadow import Shadow, ShadowResult
 from service.inference.worker import Worker
 from service.models.registry import Pointer, Registry
 from service.models.served import ServedModel, configured, registered
 from service.models.versions import ModelVersion
 from service.settings import Settings
+
+DIFFERENCES = 100
+"""Kept in memory, the last ones: more nobody looks at."""
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +35,8 @@ class Activation:
         self._shadow = shadow
         self._make_serving = make_serving
         self._busy = False
+        self.differences: deque[ShadowResult] = deque(maxlen=DIFFERENCES)  # where the tried one answered otherwise
+        shadow.on_result = self._note
         pointer = Pointer() if settings.named_a_model else self.registry.pointer()
         self._served, self._previous = pointer.served, pointer.previous
 
@@ -84,6 +90,7 @@ class Activation:
         with self._alone():
             try:
                 await self._shadow.start(await self._serving(ref), share)
+                self.differences.clear()
             except StartError as error:
                 raise ModelUnusable(error.detail) from error
 
@@ -97,6 +104,10 @@ class Activation:
         if found in (self._served, self._previous):
             raise Conflict(f"{found} is served, or what a roll-back brings back. Activate another one first.")
         self.registry.delete(found)
+
+    def _note(self, result: ShadowResult) -> None:
+        if result.differs:
+            self.differences.append(result)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

@@ -147,13 +147,13 @@ def build_trained(recipe: Recipe) -> Any:
     import keras
 
     base = build_backbone(recipe)
-    features = keras.layers.GlobalAveragePooling2D(name="features")(base.output)
+    features = keras.layers.GlobalAveragePooling2D(name="features")(base.outputs[0])
     answer = keras.layers.Dropout(recipe.dropout)(features)
     if recipe.dense:
         answer = keras.layers.Dense(recipe.dense, activation="relu")(answer)
         answer = keras.layers.Dropout(recipe.dropout)(answer)
     answer = keras.layers.Dense(recipe.classes, activation="softmax", name="answer")(answer)
-    return keras.Model(base.input, answer, name=recipe.backbone)
+    return keras.Model(base.inputs[0], answer, name=recipe.backbone)
 
 
 def build_backbone(recipe: Recipe) -> Any:

@@ -10,7 +10,7 @@ import re
 import shutil
 import tempfile
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from service.errors import Conflict, FileDamaged, ModelUnavailable, NotFound
 from service.files import replace_file, sha256
+from service.inference.labels import ClassTable
 from service.models.architectures import ARCHITECTURES
 from service.models.versions import (
+    CLASSES,
     MANIFEST,
     NAME,
     NAME_PATTERN,
@@ -53,9 +55,11 @@ class Listed:
     """A version as the list shows it: its manifest, or what is wrong with that. Its files were not checked."""
 
     ref: str
-    manifest: Manifest | None
+    folder: Path
+    bytes: int
+    manifest: Manifest | None = None
     damage: str | None = None
-    bytes: int = 0
+    labels: tuple[str, ...] = ()
 
 
 class Registry:
@@ -89,6 +93,10 @@ class Registry:
         """All versions, the newest first; those with a damaged manifest last."""
         found = [self._listed(path.parent) for path in self.folder.glob(f"*/*/{MANIFEST}") if _is_version(path.parent)]
         return sorted(found, key=lambda one: one.manifest.created.timestamp() if one.manifest else 0.0, reverse=True)
+
+    def look(self, ref: str) -> Listed:
+        """One of the list. Raises NotFound, ModelUnavailable."""
+        return self._listed(self.folder_of(ref))
 
     def publish(self, name: str, *, weights: Path, **what: Any) -> ModelVersion:
         """Add a version of the name, see `write_version`. Raises Conflict when just these weights are there already,
@@ -155,14 +163,17 @@ class Registry:
         return newest.ref.partition(":")[2] if newest else ""
 
     def _listed(self, folder: Path) -> Listed:
-        ref, size = _ref(folder), sum(path.stat().st_size for path in folder.iterdir())
+        found = Listed(_ref(folder), folder, sum(path.stat().st_size for path in folder.iterdir()))
         try:
             manifest = read_manifest(folder)
+            labels = ClassTable.read(folder / CLASSES).labels
         except (ModelUnavailable, FileDamaged) as error:
-            return Listed(ref, None, error.detail, size)
-        if f"{manifest.name}:{manifest.version}" != ref:
-            return Listed(ref, None, f"{folder} holds {manifest.name}:{manifest.version}.", size)
-        return Listed(ref, manifest, None, size)
+            return replace(found, damage=error.detail)
+        except (OSError, ValueError, IndexError) as error:
+            return replace(found, damage=f"Its {CLASSES} cannot be read: {error}.")
+        if f"{manifest.name}:{manifest.version}" != found.ref:
+            return replace(found, damage=f"{folder} holds {manifest.name}:{manifest.version}.")
+        return replace(found, manifest=manifest, labels=labels)
 
 
 def check_name(name: str) -> None:

@@ -12,7 +12,7 @@ import orjson
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from service.app import INT8_TOLERANCE
+from service.construction import INT8_TOLERANCE
 from service.errors import BadRequest, StoreFull
 from service.inference.engines.converting import MODEL
 from service.inference.engines.engine import TOLERANCE, Engine, Pixels, Scores

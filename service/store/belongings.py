@@ -11,13 +11,17 @@ import orjson
 from service.settings import KeepImages
 from service.store.feedback import FeedbackRow, FeedbackStore
 from service.store.history import Filter, HistoryRow, HistoryStore
-from service.store.jobs import Job, JobStore
+from service.store.job_rows import Job
+from service.store.jobs import JobStore
 from service.store.pictures import PictureStore
+from service.store.review import ReviewStore
 from service.store.tokens import TokenStore
 from service.store.users import User, UserStore
 
 _CHUNK_ROWS = 500
 """Rows held in memory at once."""
+REVIEW_DAYS = 30
+"""For which a picture waits to be reviewed."""
 _PRIVATE = {"password_hash", "token_version", "owner", "user_id", "idempotency_key"}
 """Of our bookkeeping, and of no use outside."""
 
@@ -25,8 +29,10 @@ _PRIVATE = {"password_hash", "token_version", "owner", "user_id", "idempotency_k
 class Belongings:
     """An account's rows in every table, and the pictures that only they mention.
 
-    A picture is kept for the feedback on it, or, with keep_images=all, for the answer to it. So it goes with the last
-    feedback that it is kept for, and with `all` only when no history mentions it either. Where `all` are kept, pictures
+    A picture is kept for the feedback on it, or to be reviewed, or, with keep_images=all, for the answer to it. So it
+    goes with the last feedback that it is kept for, when it is not kept for review (that ends with the account, with
+    the account's history about it, and of what nobody decided with time), and with `all` only when no history mentions
+    it either. What reviewers decide keeps no picture. Where `all` are kept, pictures
     that only anonymous people sent stay: no row says whose they are. Feedback that names the picture of others is not
     what it is kept for.
     A job's archive goes with its row: `forget_job` deletes both, and stops it.
@@ -43,6 +49,7 @@ class Belongings:
         keep_images: KeepImages,
         jobs: JobStore,
         forget_job: Callable[[Job], Awaitable[None]],
+        review: ReviewStore,
     ) -> None:
         self._users = users
         self._tokens = tokens
@@ -52,6 +59,7 @@ class Belongings:
         self._keeps_all = keep_images == "all"
         self._jobs = jobs
         self._forget_job = forget_job
+        self._review = review
 
     async def remove(self, user: User) -> None:
         """Delete the account and all of it. Raises Conflict for the last admin, who then loses nothing."""
@@ -61,6 +69,7 @@ class Belongings:
             kept |= await self._pictures.kept(mine)
         async for rows in self._history_of(user):
             kept |= await self._pictures.kept({row.image_sha256 for row in rows})
+        kept |= {doubt.image_sha256 for doubt in await self._review.of(user.id)}
         await self._users.remove(user.id)
         await self._forget(sorted(kept))
         while jobs := await self._jobs.list(user.owner):
@@ -68,7 +77,7 @@ class Belongings:
                 await self._forget_job(job)
 
     async def export(self, user: User) -> AsyncIterator[bytes]:
-        """All of it as NDJSON lines, each with its `type`: account, session, token, feedback, prediction, job.
+        """All of it as NDJSON lines, each with its `type`: account, session, token, feedback, prediction, review, job.
 
         A job without the answers to its pictures: they can be 100,000 lines, and each job has its own download.
         """
@@ -82,6 +91,8 @@ class Belongings:
         async for rows in self._history_of(user):
             for row in rows:
                 yield _line("prediction", row)
+        for doubt in await self._review.of(user.id):
+            yield _line("review", doubt)
         async for jobs in self._jobs_of(user):
             for job in jobs:
                 yield _line("job", job)
@@ -90,6 +101,7 @@ class Belongings:
         """Whether a kept picture is the owner's: an account's own row is about it; nobody's (None), when an anonymous
         row is or none at all."""
         owners = await self._feedback.owners(sha256) | set(map(str, await self._history.users(sha256)))
+        owners |= {user_id and str(user_id) for user_id in await self._review.users(sha256)}
         return owner in owners or (owner is None and not owners)
 
     async def remove_feedback(self, feedback_id: int, owner: str | None) -> bool:
@@ -105,13 +117,16 @@ class Belongings:
         sha256 = await self._history.remove(row_id, user.id)
         if sha256 is None:
             return False
+        await self._review.remove(user.id, [sha256])
         await self._forget([sha256])
         return True
 
     async def remove_history(self, user: User) -> None:
         """Delete one's history as it is now, with its pictures."""
-        if newest := await self._history.list(user.id, limit=1):
-            await self._in_chunks(partial(self._history.remove_some, user.id, newest[0].id))
+        newest = await self._history.list(user.id, limit=1)
+        while newest and (sha256s := await self._history.remove_some(user.id, newest[0].id)):
+            await self._review.remove(user.id, sha256s)
+            await self._forget(sha256s)
 
     async def forget(self, sha256: str | None, owner: str | None) -> None:
         """Remove a picture that was kept for a row of this owner's, unless another row mentions it."""
@@ -119,8 +134,12 @@ class Belongings:
             await self._forget([sha256])
 
     async def expire(self, history_days: int) -> None:
-        """Delete the history that is older or too much, with its pictures, and sessions and tokens that have ended."""
+        """Delete the history that is older or too much, with its pictures, what nobody has reviewed in time, and
+        sessions and tokens that have ended."""
         await self._tokens.remove_expired()
+        await self._in_chunks(
+            partial(self._review.remove_some_before, datetime.now(UTC) - timedelta(days=REVIEW_DAYS))
+        )
         before = datetime.now(UTC) - timedelta(days=history_days)
         await self._in_chunks(partial(self._history.remove_some_before, before))
         for user_id, newest_id in await self._history.too_many():
@@ -139,7 +158,7 @@ class Belongings:
             await self._pictures.remove(*chunk - await self._mentioned(chunk))
 
     async def _mentioned(self, sha256s: Collection[str]) -> set[str]:
-        mentioned = await self._feedback.mentioned(sha256s)
+        mentioned = await self._feedback.mentioned(sha256s) | await self._review.mentioned(sha256s)
         return mentioned | await self._history.mentioned(sha256s) if self._keeps_all else mentioned
 
     async def _feedback_of(self, user: User) -> AsyncIterator[tuple[FeedbackRow, ...]]:

@@ -202,9 +202,10 @@ async def _attempt(connection: AsyncConnection, write: _Write) -> tuple[Any, Exc
     except Exception as error:
         try:
             await connection.exec_driver_sql("ROLLBACK TO SAVEPOINT job")
-        except SQLAlchemyError:
-            # SQLite rolls everything back by itself on a full disk or an I/O error: the neighbours are lost too.
-            raise error from None
+        except SQLAlchemyError as lost:
+            # SQLite rolls everything back by itself on a full disk or an I/O error: the neighbours are lost too. They
+            # are told of that, and not this job's own trouble (that its address is taken, say).
+            raise (lost if public_error(error) is error else error) from None
         return None, error
     return result, None
 

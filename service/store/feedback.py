@@ -16,9 +16,13 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    case,
     delete,
+    distinct,
+    false,
     func,
     insert,
+    or_,
     select,
 )
 from sqlalchemy.exc import IntegrityError
@@ -56,7 +60,9 @@ _EXPORT_CHUNK_ROWS = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedbackDraft:
-    """Feedback as it comes in. `feedback` is free text, `score` a probability, `image_kept`: the picture is stored."""
+    """Feedback as it comes in. `feedback` is free text, `score` a probability, `image_kept`: the picture is stored.
+
+    `reviewed`: a reviewer's decision, which overrules what was said before. No picture is kept for its sake."""
 
     predicted_class: str
     score: float
@@ -69,6 +75,7 @@ class FeedbackDraft:
     model_name: str | None = None
     model_version: str | None = None
     image_kept: bool = False
+    reviewed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +110,7 @@ feedback_table = Table(
     _text("model_name"),
     _text("model_version"),
     Column("image_kept", Boolean, nullable=False),
+    Column("reviewed", Boolean, nullable=False, server_default=false()),
     UniqueConstraint("owner", "idempotency_key", name="feedback_once"),
     Index("feedback_by_owner", "owner", "id"),
     Index("feedback_by_image", "image_sha256"),
@@ -182,6 +190,52 @@ class FeedbackStore:
         statement = select(_C.owner).where(_C.image_sha256 == sha256, _C.image_kept).distinct()
         async with self._db.read() as connection:
             return {owner or None for owner in (await connection.execute(statement)).scalars()}
+
+    async def latest(self, owner: str | None, sha256s: Collection[str]) -> dict[str, FeedbackRow]:
+        """What the owner said last about each of these pictures, if anything."""
+        last = (
+            select(func.max(_C.id))
+            .where(_C.image_sha256.in_(sha256s), _C.owner == (owner or ""))
+            .group_by(_C.image_sha256)
+        )
+        async with self._db.read() as connection:
+            rows = map(_row, await connection.execute(select(feedback_table).where(_C.id.in_(last))))
+            return {row.image_sha256: row for row in rows if row.image_sha256}
+
+    async def count_labelled(self, *, since: datetime | None = None) -> int:
+        """Pictures of which somebody said (since then) what they show."""
+        named = or_(_C.verdict == "right", _C.correct_label.is_not(None))
+        new = (_C.created_at > since,) if since else ()
+        counted = select(func.count(distinct(_C.image_sha256))).where(named, *new)
+        async with self._db.read() as connection:
+            return int((await connection.execute(counted)).scalar_one())
+
+    async def contested(self, limit: int) -> tuple[FeedbackRow, ...]:
+        """What was said, by rising id, about pictures on which people may disagree, or where an answer was called wrong
+        and nobody said what is right; not about those that a reviewer has decided since. Of `limit` pictures, those
+        that were spoken of last."""
+        answer = case((_C.verdict == "right", _C.predicted_class), else_=func.coalesce(_C.correct_label, ""))
+        by_people = func.max(case((_C.reviewed, 0), else_=_C.id))
+        by_reviewers = func.max(case((_C.reviewed, _C.id), else_=0))
+        unclear = (func.count(distinct(answer)) > 1) | (func.min(func.length(answer)) == 0)
+        pictures = (
+            select(_C.image_sha256)
+            .where(_C.image_sha256.is_not(None), or_(_C.verdict.is_not(None), _C.reviewed))
+            .group_by(_C.image_sha256)
+            .having(by_people > by_reviewers, unclear)
+            .order_by(func.max(_C.id).desc())
+            .limit(limit)
+        )
+        async with self._db.read() as connection:
+            chosen = (await connection.execute(pictures)).scalars().all()
+            statement = select(feedback_table).where(_C.image_sha256.in_(chosen), _C.verdict.is_not(None))
+            return tuple(map(_row, await connection.execute(statement.order_by(_C.id))))
+
+    async def decided(self, sha256s: Collection[str]) -> set[str]:
+        """Those of these pictures about which somebody, or a reviewer in any words, has said what they are."""
+        said = (_C.image_sha256.in_(sha256s), or_(_C.verdict.is_not(None), _C.reviewed))
+        async with self._db.read() as connection:
+            return set((await connection.execute(select(_C.image_sha256).where(*said).distinct())).scalars())
 
     async def export(self) -> AsyncIterator[FeedbackRow]:
         """Every row there is at the start, by rising id, read in bounded chunks between which writers go on."""

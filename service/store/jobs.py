@@ -6,159 +6,26 @@ counted twice and nothing is missing.
 
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
-from sqlalchemy import (
-    JSON,
-    BigInteger,
-    Boolean,
-    Column,
-    Double,
-    ForeignKey,
-    Index,
-    Integer,
-    Row,
-    String,
-    Table,
-    delete,
-    func,
-    insert,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import Row, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.errors import NotFound
+from service.errors import ArchiveInvalid, ArchiveTooLarge, NotFound
 from service.store.database import Database
 from service.store.feedback import MAX_ID
-from service.store.schema import UtcDateTime, metadata
+from service.store.job_rows import MAX_CHARS, OVER, ItemFilter, Job, JobItem, JobStatus, items_table, jobs_table
 
-JobStatus = Literal["queued", "running", "paused", "done", "failed", "cancelled"]
-ItemStatus = Literal["done", "failed", "skipped"]
-
-OVER: frozenset[JobStatus] = frozenset({"done", "failed", "cancelled"})
-MAX_CHARS = {"name": 1024, "detail": 500, "truth": 255}
-"""Of a picture's texts that others choose: what an archive's names may have, and of a detail what is kept."""
 _CHUNK_ROWS = 500
 """Rows read or deleted at once: others wait no longer than that takes."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """One archive to classify. `total` is None until its directory was read; `bytes` is the archive's size."""
-
-    id: int
-    owner: str
-    created_at: datetime
-    started_at: datetime | None
-    ended_at: datetime | None
-    file_name: str
-    bytes: int
-    status: JobStatus
-    error_code: str | None
-    error_detail: str | None
-    total: int | None
-    done: int
-    failed: int
-    skipped: int
-
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing more will happen to it."""
-        return self.status in OVER
-
-    @property
-    def settled(self) -> int:
-        """Pictures that have their answer, or the reason why not."""
-        return self.done + self.failed + self.skipped
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobItem:
-    """What became of one entry. `position` is its place in the archive's directory, from 0; `guesses` are pairs of
-    label and probability, the most probable first; `truth` is the class its folder names, None without folders."""
-
-    position: int
-    name: str
-    unsafe_name: bool = False
-    status: ItemStatus
-    code: str | None = None
-    detail: str | None = None
-    image_sha256: str | None = None
-    label: str | None = None
-    score: float | None = None
-    guesses: list[tuple[str, float]] | None = None
-    truth: str | None = None
-    model_version: str | None = None
-
-
-jobs_table = Table(
-    "jobs",
-    metadata,
-    Column("id", Integer, primary_key=True),
-    Column("owner", String(200), nullable=False),
-    Column("created_at", UtcDateTime, nullable=False),
-    Column("started_at", UtcDateTime),
-    Column("ended_at", UtcDateTime),
-    Column("file_name", String(255), nullable=False),
-    Column("bytes", BigInteger, nullable=False),
-    Column("status", String(9), nullable=False),
-    Column("error_code", String(50)),
-    Column("error_detail", String(500)),
-    Column("total", Integer),
-    Column("done", Integer, nullable=False),
-    Column("failed", Integer, nullable=False),
-    Column("skipped", Integer, nullable=False),
-    Index("jobs_by_owner", "owner", "id"),
-    Index("jobs_by_end", "ended_at"),
-    sqlite_autoincrement=True,  # a job's folder is named by its id, which must never come again
-)
-items_table = Table(
-    "job_items",
-    metadata,
-    Column("job_id", Integer, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
-    Column("position", Integer, primary_key=True),
-    Column("name", String(MAX_CHARS["name"]), nullable=False),
-    Column("unsafe_name", Boolean, nullable=False),
-    Column("status", String(7), nullable=False),
-    Column("code", String(50)),
-    Column("detail", String(MAX_CHARS["detail"])),
-    Column("image_sha256", String(64)),
-    Column("label", String(200)),
-    Column("score", Double),
-    Column("guesses", JSON(none_as_null=True)),
-    Column("truth", String(MAX_CHARS["truth"])),
-    Column("model_version", String(100)),
-    Index("job_items_by_label", "job_id", "label", "position"),
-    Index("job_items_by_status", "job_id", "status", "position"),
-)
 _J, _I = jobs_table.c, items_table.c
 _IS_OVER = _J.status.in_(OVER)
+_HAS_NO_ARCHIVE = _J.error_code.in_((ArchiveInvalid.code, ArchiveTooLarge.code))
+"""Of a job that failed so, the archive is not kept: nobody can read it."""
 _ITEM = [_I[field.name] for field in fields(JobItem)]
 _NAMES = [column.name for column in _ITEM]
-
-
-@dataclass(frozen=True, slots=True)
-class ItemFilter:
-    """Which answers: of one label, of a status, with a score of at most `most`."""
-
-    label: str | None = None
-    status: ItemStatus | None = None
-    most: float | None = None
-
-    def where(self) -> list[Any]:
-        """The conditions."""
-        conditions: list[Any] = []
-        if self.label is not None:
-            conditions.append(_I.label == self.label)
-        if self.status is not None:
-            conditions.append(_I.status == self.status)
-        if self.most is not None:
-            conditions.append(_I.score <= self.most)
-        return conditions
 
 
 class JobStore:
@@ -167,9 +34,9 @@ class JobStore:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    async def add(self, owner: str | None, file_name: str, size: int) -> Job:
+    async def add(self, owner: str | None, file_name: str, size: int, folder: str | None = None) -> Job:
         """A new job, queued."""
-        values = {"owner": owner or "", "file_name": file_name, "bytes": size, "status": "queued"}
+        values = {"owner": owner or "", "file_name": file_name, "bytes": size, "folder": folder, "status": "queued"}
 
         async def job(connection: AsyncConnection) -> Job:
             counts = {"done": 0, "failed": 0, "skipped": 0}
@@ -200,6 +67,13 @@ class JobStore:
     async def count_unfinished(self, owner: str | None) -> int:
         """How many of the owner's are not over."""
         statement = select(func.count()).where(_J.owner == (owner or ""), ~_IS_OVER)
+        async with self._db.read() as connection:
+            return int((await connection.execute(statement)).scalar_one())
+
+    async def kept_bytes(self, owner: str | None) -> int:
+        """Of the archives of all the owner's jobs."""
+        kept = or_(_J.error_code.is_(None), ~_HAS_NO_ARCHIVE)
+        statement = select(func.coalesce(func.sum(_J.bytes), 0)).where(_J.owner == (owner or ""), kept)
         async with self._db.read() as connection:
             return int((await connection.execute(statement)).scalar_one())
 

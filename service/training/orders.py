@@ -1,6 +1,6 @@
 """What is asked of a training run, with the defaults. Pure values."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -39,13 +39,11 @@ class Order(BaseModel):
     fine_tune_learning_rate: float = Field(1e-5, gt=0, le=1, description="Of Adam, for the backbone's last layers.")
     patience: int = Field(5, ge=1, le=1000, description="Epochs without a better validation loss until it stops.")
     augment: bool = Field(
-        True, description="Turn, shift, shear, zoom and flip the pictures, each time otherwise; slower on a CPU."
+        False, description="Turn, shift, shear, zoom and flip the pictures, each time otherwise; slower on a CPU."
     )
     class_weights: bool = Field(True, description="Rare classes count more, so that each class counts the same.")
-    validation: Annotated[float, Field(gt=0, le=0.5)] = 0.2
-    """Share of the pictures that choose the best epoch; of each class."""
-    test: Annotated[float, Field(gt=0, le=0.5)] = 0.2
-    """Share of the pictures that are shown to the model only once it is done; of each class."""
+    validation: float = Field(0.2, gt=0, le=0.5, description="Share of each class that chooses the best epoch.")
+    test: float = Field(0.2, gt=0, le=0.5, description="Share of each class that it never sees, to measure it with.")
     seed: int = Field(0, ge=0, le=2**31 - 1, description="The same seed shares out and begins alike.")
     compare_with: str | None = Field(
         None, max_length=130, description="The model to beat, as NAME or NAME:VERSION; else the one that is served."

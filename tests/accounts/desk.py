@@ -13,15 +13,13 @@ from service.errors import Unauthorized
 from service.store.database import Database
 from service.store.tokens import TokenStore
 from service.store.users import Role, User, UserStore
+from tests.world import PASSWORD, WEAK_KIB, make_database
 
-PASSWORD = "correct horse"
 HERE, THERE = "192.0.2.1", "192.0.2.2"
 KINDS = ("session", "bearer", "token", "basic")
 KEY = b"k" * 32
 UNHASHED = "no hash at all"
 """Of an account whose password nobody asks for."""
-WEAK_KIB = 8
-"""The least argon2 takes: a hash in well under a millisecond."""
 
 
 class Clock:
@@ -68,7 +66,7 @@ async def a_desk(
     """The same folder is the same database."""
     clock = Clock()
     async with (
-        Database(folder / "glimt.db") as db,
+        make_database(folder) as db,
         Passwords(memory_kib=memory_kib, clock=clock) as passwords,
     ):
         yield Desk(db, clock, passwords, login_rate, tokens(db))

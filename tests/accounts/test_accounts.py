@@ -9,7 +9,8 @@ from service.accounts.accounts import Credential
 from service.accounts.keys import LOCAL
 from service.errors import EmailTaken, GlimtError, InvalidField, NotFound, StoreFull, Unauthorized
 from service.store.tokens import TokenStore
-from tests.accounts.desk import HERE, KINDS, PASSWORD, Desk, a_desk, credential, holds
+from tests.accounts.desk import HERE, KINDS, Desk, a_desk, credential, holds
+from tests.world import PASSWORD
 
 NEW = "a newer password"
 

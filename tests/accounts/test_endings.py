@@ -11,7 +11,8 @@ from service.accounts.accounts import Credential
 from service.errors import Conflict
 from service.store.tokens import Kind, Token, TokenStore
 from service.store.users import User
-from tests.accounts.desk import HERE, KINDS, PASSWORD, Desk, a_desk, credential, holds
+from tests.accounts.desk import HERE, KINDS, Desk, a_desk, credential, holds
+from tests.world import PASSWORD
 
 NEW = "a newer password"
 

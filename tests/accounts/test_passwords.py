@@ -15,8 +15,8 @@ from service.accounts import passwords as module
 from service.accounts.passwords import MAX_CHARS, MIN_CHARS, Passwords, check_new, random_password
 from service.errors import InvalidField, Unavailable
 from service.store.users import UNUSABLE, User
-from tests.accounts.desk import WEAK_KIB, Clock
-from tests.world import until
+from tests.accounts.desk import Clock
+from tests.world import WEAK_KIB, until
 
 verify = argon2.PasswordHasher.verify
 

@@ -13,8 +13,8 @@ import pytest
 
 from service.accounts.passwords import Passwords
 from service.errors import TooManyRequests, Unauthorized
-from tests.accounts.desk import HERE, PASSWORD, THERE, WEAK_KIB, Desk, a_desk, credential, holds
-from tests.world import until
+from tests.accounts.desk import HERE, THERE, Desk, a_desk, credential, holds
+from tests.world import PASSWORD, WEAK_KIB, until
 
 verify, check = argon2.PasswordHasher.verify, Passwords.check
 

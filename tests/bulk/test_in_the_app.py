@@ -11,7 +11,8 @@ from sqlalchemy import update
 from service.app import Glimt, create_accounts_app
 from service.bulk.runner import WINDOW
 from service.settings import Settings
-from service.store.jobs import Job, JobStore, jobs_table
+from service.store.job_rows import Job, jobs_table
+from service.store.jobs import JobStore
 from service.store.users import UserStore
 from tests.bulk.workshop import zipped
 from tests.fakes import GatedEngine

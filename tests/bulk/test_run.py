@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from service.bulk.run import CHECKPOINT_ITEMS, Progress, Run
-from service.store.jobs import ItemStatus, Job, JobItem
+from service.store.job_rows import ItemStatus, Job, JobItem
 
 JOB = Job(
     id=1, owner="ada", created_at=datetime.now(UTC), started_at=None, ended_at=None, file_name="a.zip", bytes=1,

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from service.bulk.runner import ACTIVE, remove
 from service.errors import StoreFull
-from service.store.jobs import ItemFilter, JobItem, JobStatus
+from service.store.job_rows import ItemFilter, JobItem, JobStatus
 from tests.bulk.workshop import Answers, Workshop, pictures, workshop, zipped
 from tests.world import until
 

@@ -5,20 +5,32 @@ import errno
 import os
 import shutil
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn, TypeVar, cast
 
 import pytest
 
 from service.bulk import upload
 from service.bulk.runner import BulkRunner
-from service.bulk.upload import BLOCK_BYTES, RESERVE_BYTES, Body, Inbox, Take
-from service.errors import BadRequest, BodyTooLarge, ClientGone, Draining, GlimtError, StoreFull, TooManyRequests
-from service.store.database import Database
-from service.store.jobs import Job, JobStore
+from service.bulk.upload import BLOCK_BYTES, MIB, RESERVE_BYTES, Body, Inbox, Take
+from service.errors import (
+    BadRequest,
+    BodyTooLarge,
+    ClientGone,
+    Draining,
+    Forbidden,
+    GlimtError,
+    StoreFull,
+    TooManyRequests,
+)
+from service.store.job_rows import Job
+from service.store.jobs import JobStore
+from tests.world import make_database
+
+T = TypeVar("T")
 
 MAX_BYTES = 3 * BLOCK_BYTES
 
@@ -36,8 +48,11 @@ class Starts:
         return self.folder / str(job_id) / "archive.zip"
 
     def start(self, job: Job) -> None:
-        assert self.archive(job.id).exists() or self.full
+        assert self.archive(job.id).exists() or self.full or job.folder
         self.started.append(job)
+
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.to_thread(work)
 
     async def forget(self, job: Job) -> None:
         if self.full:
@@ -53,7 +68,7 @@ class World:
         self.store = store
         self.starts = Starts(folder, store)
         self.draining = asyncio.Event()
-        limits = {"max_bytes": MAX_BYTES, "max_jobs": 2} | changes
+        limits = {"max_bytes": MAX_BYTES, "max_kept_bytes": 4 * MAX_BYTES, "max_jobs": 2} | changes
         self.inbox = Inbox(store, cast(BulkRunner, self.starts), folder, self.draining, **limits)
 
     def files(self) -> list[str]:
@@ -63,7 +78,7 @@ class World:
 
 @asynccontextmanager
 async def a_world(folder: Path, **changes: Any) -> AsyncIterator[World]:
-    async with Database(folder / "test.db") as database:
+    async with make_database(folder) as database:
         world = World(folder / "jobs", JobStore(database), **changes)
         async with world.inbox:
             yield world
@@ -309,3 +324,68 @@ async def test_the_loop_never_writes(world: World, monkeypatch: pytest.MonkeyPat
     await world.inbox.take_in("1", body(*[bytes(64 * 1024)] * 40))
     assert [size for _, size in writes] == [BLOCK_BYTES, BLOCK_BYTES, BLOCK_BYTES // 2]
     assert all(name.startswith("glimt-inbox") for name, _ in writes)
+
+
+# All that one owner keeps
+
+
+@pytest.mark.parametrize("announced", [None, 2 * MIB])
+async def test_more_than_one_may_keep(tmp_path: Path, announced: int | None) -> None:
+    """Refused, before it is read when it says how large it is, with the limit and the way out; others have theirs."""
+    read: list[int] = []
+
+    async def give(take: Take) -> str:
+        read.append(1)
+        await take(bytes(2 * MIB))
+        return ""
+
+    async with a_world(tmp_path, max_kept_bytes=3 * MIB, max_jobs=9) as world:
+        first = await world.inbox.take_in("1", give, announced=announced)
+        with pytest.raises(
+            BodyTooLarge, match=r"have 2\.0 MiB; .* 3\.0 MiB, the limit.*remove=true.*GLIMT_MAX_JOB_BYTES"
+        ):
+            await world.inbox.take_in("1", give, announced=announced)
+        assert len(read) == (1 if announced else 2)
+        assert world.files() == [f"{first.id}/archive.zip"]
+        await world.inbox.take_in("2", give)
+        await world.store.remove(first.id)
+        await world.inbox.take_in("1", give)
+
+
+async def test_two_at_once_for_the_last_room(tmp_path: Path) -> None:
+    """One of them finds it."""
+    async with a_world(tmp_path, max_kept_bytes=3 * MIB) as world:
+        ends = await asyncio.gather(
+            *(world.inbox.take_in("1", body(bytes(2 * MIB))) for _ in range(2)), return_exceptions=True
+        )
+        assert sum(isinstance(end, BodyTooLarge) for end in ends) == 1
+        assert await world.store.kept_bytes("1") == 2 * MIB
+
+
+# A folder of this machine
+
+
+async def test_a_folder_becomes_a_job(tmp_path: Path) -> None:
+    """By its real path; nothing of it is copied, and it does not count among what is kept."""
+    (tmp_path / "photos/cats").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "photos")
+    async with a_world(tmp_path, allowed=[tmp_path / "photos"]) as world:
+        job = await world.inbox.take_folder("1", str(tmp_path / "link/cats"))
+        assert (job.file_name, job.folder, job.bytes) == ("cats", str(tmp_path / "photos/cats"), 0)
+        assert world.starts.started == [job]
+        assert world.files() == []
+
+
+async def test_a_folder_that_is_refused(tmp_path: Path) -> None:
+    """It is no job; nor is one too many, or any while the service shuts down."""
+    async with a_world(tmp_path, allowed=[tmp_path]) as world:
+        with pytest.raises(Forbidden):
+            await world.inbox.take_folder("1", "/")
+        for _ in range(2):
+            await world.inbox.take_folder("1", str(tmp_path))
+        with pytest.raises(TooManyRequests):
+            await world.inbox.take_folder("1", str(tmp_path))
+        world.draining.set()
+        with pytest.raises(Draining):
+            await world.inbox.take_folder("2", str(tmp_path))
+        assert len(await world.store.list("1")) == 2

@@ -13,7 +13,7 @@ import service.bulk.archive
 from service.bulk.run import CHECKPOINT_ITEMS
 from service.errors import Draining, EngineFailed, ImageCorrupt, NotReady
 from service.inference.labels import ClassTable
-from service.store.jobs import JobItem
+from service.store.job_rows import JobItem
 from tests.bulk.workshop import Answers, pictures, workshop, zipped
 from tests.world import until
 
@@ -111,6 +111,60 @@ async def test_a_damaged_archive(tmp_path: Path) -> None:
         job = await shop.over(await shop.job(pictures(3)[:-30]))
         assert (job.status, job.error_code, job.total) == ("failed", "archive_invalid", None)
         assert shop.answers.asked == []
+
+
+async def test_a_folder(tmp_path: Path) -> None:
+    """Its files are entries as an archive's; one that has gone fails alone, and after a restart each has its place."""
+    photos = tmp_path / "photos"
+    for name in ("class_3/a3", "class_3/b4", "class_4/c4", "class_4/d4"):
+        (photos / name).parent.mkdir(parents=True, exist_ok=True)
+        (photos / name).write_text(name[-2:])
+    answers = Answers()
+    answers.hold()
+    async with workshop(tmp_path, answers, places=1, allowed=[photos]) as shop:
+        job = await shop.jobs.add("ada", "photos", 0, str(photos))
+        shop.runner.start(job)
+        await until(lambda: answers.asked == [b"a3"])
+        answers.let(1)
+        await until(lambda: answers.asked == [b"a3", b"b4"])
+    (photos / "class_3/a0").write_text("a0")
+    (photos / "class_4/c4").unlink()
+    async with workshop(tmp_path, allowed=[photos]) as shop:
+        assert (await shop.over(job)).status == "done"
+        assert [(row.name, row.label, row.truth, row.code) for row in await shop.rows(job)] == [
+            ("class_3/a3", "class_3", "class_3", None),
+            ("class_3/b4", "class_4", "class_3", None),
+            ("class_4/c4", None, "class_4", "image_error"),
+            ("class_4/d4", "class_4", "class_4", None),
+        ]
+
+
+async def test_a_folder_that_has_gone(tmp_path: Path) -> None:
+    """The job fails with words."""
+    async with workshop(tmp_path, allowed=[tmp_path]) as shop:
+        job = await shop.jobs.add("ada", "photos", 0, str(tmp_path / "photos"))
+        shop.runner.start(job)
+        over = await shop.over(job)
+        assert (over.status, over.error_code) == ("failed", "archive_unreadable")
+        assert "No such file" in (over.error_detail or "")
+
+
+async def test_a_disk_too_full_to_list_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The job waits for room and goes on."""
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/a3").write_text("a3")
+    async with workshop(tmp_path, allowed=[tmp_path]) as shop:
+        with monkeypatch.context() as patch:
+            patch.setattr("service.bulk.folder.replace_file", _full)
+            job = await shop.jobs.add("ada", "photos", 0, str(tmp_path / "photos"))
+            shop.runner.start(job)
+            await until(lambda: shop.paused(job))
+            assert "full" in (shop.paused(job) or "")
+        assert (await shop.over(job)).done == 1
+
+
+def _full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 async def test_a_disk_that_fails_in_the_middle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,8 +18,9 @@ from service.inference.labels import ClassTable
 from service.inference.lanes import Lane
 from service.inference.predictions import ImageInfo, Label, ModelInfo, Prediction, Receipt
 from service.store.database import Database
-from service.store.jobs import ItemFilter, Job, JobItem, JobStore
-from tests.world import until
+from service.store.job_rows import ItemFilter, Job, JobItem
+from service.store.jobs import JobStore
+from tests.world import make_database, until
 
 CLASSES = ClassTable(tuple(f"class_{n}" for n in range(10)), (None,) * 10, ("",) * 10)
 LIMITS = ArchiveLimits(max_member_bytes=1024 * 1024)
@@ -156,7 +157,7 @@ async def workshop(folder: Path, answers: Answers | None = None, **options: Any)
     """Opened again on the same folder, it is the next start of the service."""
     answers = answers or Answers()
     options = {"retry_s": 0.01} | options
-    async with Database(folder / "glimt.db") as db:
+    async with make_database(folder) as db:
         jobs = JobStore(db)
         async with BulkRunner(jobs, answers, folder / "jobs", LIMITS, **options) as runner:
             yield Workshop(folder, db, jobs, answers, runner)

@@ -4,74 +4,49 @@ Whatever a test does, it fails when a page breaks its Content-Security-Policy, t
 """
 
 import re
-import shutil
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, Dialog, Locator, Page, async_playwright, expect
+import pytest_asyncio
+from playwright.async_api import Browser, Locator, Page, expect
 
 from service.app import Glimt
 from service.store.users import Role
+from tests.e2e.browsing import Visitors, in_the_one_chromium, visiting
 from tests.world import PASSWORD, make_app, png, under_uvicorn
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: install the package `chromium`"),
-]
+pytestmark = in_the_one_chromium
 
 
 @dataclass(frozen=True)
 class House:
-    """The service and a browser that can be more than one person's."""
+    """The service and who comes to it."""
 
     app: Glimt
     address: str
-    browser: Browser
-    faults: list[str]
+    visitors: Visitors
 
     async def made(self, name: str, role: Role = "user") -> None:
         """An account with PASSWORD."""
         email = f"{name}@example.org"
         await self.app.house.accounts.create(name=name.capitalize(), email=email, password=PASSWORD, role=role)
 
-    async def visitor(self, **options: Any) -> Page:
-        """Somebody's browser: no cookies, nothing open."""
-        context = await self.browser.new_context(base_url=self.address, reduced_motion="reduce", **options)
-        page = await context.new_page()
-        page.on("console", lambda said: self.faults.append(said.text) if "Security Policy" in said.text else None)
-        page.on("pageerror", lambda error: self.faults.append(str(error)))
-
-        async def on_dialog(dialog: Dialog) -> None:
-            self.faults.append(f"dialog: {dialog.message}")
-            await dialog.dismiss()
-
-        page.on("dialog", on_dialog)
-        return page
-
 
 @asynccontextmanager
-async def open_house(folder: Path, **changes: Any) -> AsyncIterator[House]:
-    """Open; what goes wrong unseen in any page fails the test at its end."""
-    app, faults = make_app(folder, **changes), list[str]()
-    async with AsyncExitStack() as stack:
-        port = await stack.enter_async_context(under_uvicorn(app))
-        playwright = await stack.enter_async_context(async_playwright())
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        stack.push_async_callback(browser.close)
-        yield House(app, f"http://127.0.0.1:{port}", browser, faults)
-    assert faults == []
+async def open_house(folder: Path, chromium: Browser, **changes: Any) -> AsyncIterator[House]:
+    """Open."""
+    app = make_app(folder, **changes)
+    async with under_uvicorn(app) as port, visiting(chromium, f"http://127.0.0.1:{port}") as visitors:
+        yield House(app, visitors.address, visitors)
 
 
-@pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    async with open_house(tmp_path) as house:
+@pytest_asyncio.fixture(loop_scope="session")
+async def house(tmp_path: Path, chromium: Browser) -> AsyncIterator[House]:
+    async with open_house(tmp_path, chromium) as house:
         yield house
 
 
@@ -104,7 +79,7 @@ async def feedback(page: Page) -> Any:
 
 async def test_from_signing_up_to_signing_out(house: House) -> None:
     """Somebody makes an account, classifies, says it was right, signs out; another one sees none of it."""
-    page = await house.visitor()
+    page = await house.visitors.page()
     await page.goto("/")
     await page.get_by_role("link", name="Sign in").click()
     await page.get_by_role("link", name="Make an account").click()
@@ -126,7 +101,7 @@ async def test_from_signing_up_to_signing_out(house: House) -> None:
     assert await feedback(page) == []
 
     await house.made("bob")
-    other = await house.visitor()
+    other = await house.visitors.page()
     await other.goto("/sign-in")
     await sign_in(other, "bob@example.org")
     await expect(other.get_by_role("button", name="Bob: your account")).to_be_visible()
@@ -137,7 +112,7 @@ async def test_from_signing_up_to_signing_out(house: House) -> None:
 async def test_a_wrong_password_says_so(house: House) -> None:
     """At the field, announced, the address kept; the right one then goes where one was going."""
     await house.made("ada")
-    page = await house.visitor()
+    page = await house.visitors.page()
     await page.goto("/sign-in?next=/ops")
     await sign_in(page, "ada@example.org", "wrong horse")
     await expect(page.get_by_role("alert")).to_have_text("No account has this e-mail address with this password.")
@@ -154,17 +129,17 @@ async def test_a_wrong_password_says_so(house: House) -> None:
 async def test_next_cannot_leave_the_site(house: House, wanted: str) -> None:
     """Whatever a link to the form says, one arrives at our own page."""
     await house.made("ada")
-    page = await house.visitor()
+    page = await house.visitors.page()
     await page.goto(f"/sign-in?next={wanted}")
     await sign_in(page, "ada@example.org")
     await expect(page).to_have_url(f"{house.address}/")
 
 
-async def test_where_a_login_is_required(tmp_path: Path) -> None:
+async def test_where_a_login_is_required(tmp_path: Path, chromium: Browser) -> None:
     """Every page sends one to sign in, and back; a page whose session ends under it finds the form by itself."""
-    async with open_house(tmp_path, auth="required") as house:
+    async with open_house(tmp_path, chromium, auth="required") as house:
         await house.made("ada")
-        page = await house.visitor()
+        page = await house.visitors.page()
         await page.goto("/ops?a=1")
         await expect(page).to_have_url(f"{house.address}/sign-in?next=%2Fops%3Fa%3D1")
         await sign_in(page, "ada@example.org")
@@ -174,11 +149,11 @@ async def test_where_a_login_is_required(tmp_path: Path) -> None:
         await expect(page).to_have_url(f"{house.address}/sign-in?next=%2Fops%3Fa%3D1")
 
 
-async def test_a_picture_after_the_session_has_ended(tmp_path: Path) -> None:
+async def test_a_picture_after_the_session_has_ended(tmp_path: Path, chromium: Browser) -> None:
     """The card says that one is not signed in, with the way to the form."""
-    async with open_house(tmp_path, auth="required") as house:
+    async with open_house(tmp_path, chromium, auth="required") as house:
         await house.made("ada")
-        page = await house.visitor()
+        page = await house.visitors.page()
         await page.goto("/")
         await sign_in(page, "ada@example.org")
         await expect(page.locator("#file")).to_be_attached()
@@ -191,7 +166,7 @@ async def test_a_picture_after_the_session_has_ended(tmp_path: Path) -> None:
 async def test_a_token_is_ready_to_be_copied(house: House) -> None:
     """It has the focus, selected whole, and is gone after a reload; revoking it needs no script."""
     await house.made("ada")
-    page = await house.visitor()
+    page = await house.visitors.page()
     await page.goto("/sign-in?next=/account")
     await sign_in(page, "ada@example.org")
     await page.get_by_label("What it is for").fill("porch")
@@ -209,7 +184,7 @@ async def test_a_token_is_ready_to_be_copied(house: House) -> None:
 async def test_people_without_javascript(house: House) -> None:
     """An admin makes an account and deletes it, each with one plain form; deleting takes two steps."""
     await house.made("ada", "admin")
-    page = await house.visitor(java_script_enabled=False)
+    page = await house.visitors.page(java_script_enabled=False)
     await page.goto("/sign-in")
     await sign_in(page, "ada@example.org")
     await page.get_by_role("button", name="Ada: your account").click()
@@ -235,7 +210,7 @@ async def test_no_sideways_scrolling(house: House, width: int) -> None:
     ada = await accounts.create(name=name, email=f"{'w' * 60}@example.org", password=PASSWORD, role="admin")
     await accounts.create(name=name, email=f"{'v' * 60}@example.org", password=PASSWORD)
     await accounts.create_token(ada, "t" * 100)
-    page = await house.visitor(viewport={"width": width, "height": 800})
+    page = await house.visitors.page(viewport={"width": width, "height": 800})
     await page.goto("/sign-in?next=/account")
     await sign_in(page, ada.email)
     for path in ("/account", "/people", "/"):

@@ -3,7 +3,6 @@
 Whatever a test does, it fails when the page breaks its Content-Security-Policy, throws, or asks another host.
 """
 
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,19 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Locator, Page, async_playwright, expect
+import pytest_asyncio
+from playwright.async_api import Browser, Locator, Page, expect
 
 from service.app import Glimt
 from service.http.access import SESSION_COOKIE
+from tests.e2e.browsing import in_the_one_chromium, visiting
 from tests.world import make_app, png, session, signed_in, under_uvicorn
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: install the package `chromium`"),
-]
+pytestmark = in_the_one_chromium
 
 
 @dataclass(frozen=True)
@@ -42,30 +37,21 @@ class Viewer:
 
 
 @asynccontextmanager
-async def viewer(folder: Path, **options: Any) -> AsyncIterator[Viewer]:
-    """/docs, open. What goes wrong in it unseen is collected and fails the test at its end."""
+async def viewer(folder: Path, chromium: Browser, **options: Any) -> AsyncIterator[Viewer]:
+    """/docs, open. To ask another host is a fault."""
     app = make_app(folder)
-    faults: list[str] = []
-    async with under_uvicorn(app) as port, async_playwright() as playwright:
-        address = f"http://127.0.0.1:{port}"
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        context = await browser.new_context(base_url=address, **options)
-        page = await context.new_page()
-        page.on("console", lambda said: faults.append(said.text) if "Security Policy" in said.text else None)
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("request", lambda asked: None if asked.url.startswith(address) else faults.append(asked.url))
+    async with under_uvicorn(app) as port, visiting(chromium, f"http://127.0.0.1:{port}") as visitors:
+        own, faults = visitors.address, visitors.faults
+        page = await visitors.page(**options)
+        page.on("request", lambda asked: None if asked.url.startswith(own) else faults.append(asked.url))
         await page.goto("/docs")
         await expect(page.locator(".opblock").first).to_be_visible()
-        try:
-            yield Viewer(app, page)
-        finally:
-            await browser.close()
-    assert faults == []
+        yield Viewer(app, page)
 
 
-@pytest.fixture
-async def docs(tmp_path: Path) -> AsyncIterator[Viewer]:
-    async with viewer(tmp_path) as docs:
+@pytest_asyncio.fixture(loop_scope="session")
+async def docs(tmp_path: Path, chromium: Browser) -> AsyncIterator[Viewer]:
+    async with viewer(tmp_path, chromium) as docs:
         yield docs
 
 
@@ -113,9 +99,9 @@ async def test_a_pasted_token_counts(docs: Viewer) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_it_fits_a_telephone(tmp_path: Path, scheme: str) -> None:
+async def test_it_fits_a_telephone(tmp_path: Path, chromium: Browser, scheme: str) -> None:
     """At 390 pixels nothing is wider than the page, and the scheme is the reader's."""
-    async with viewer(tmp_path, viewport={"width": 390, "height": 844}, color_scheme=scheme) as docs:
+    async with viewer(tmp_path, chromium, viewport={"width": 390, "height": 844}, color_scheme=scheme) as docs:
         await docs.opened("predict-post_predict")
         assert await docs.page.evaluate("document.documentElement.scrollWidth") == 390
         classes = await docs.page.evaluate("document.documentElement.className")

@@ -3,41 +3,35 @@
 Whatever a test does, it fails when a page breaks its Content-Security-Policy, throws, or opens a dialog.
 """
 
-import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, FilePayload, Page, Route, async_playwright, expect
+import pytest_asyncio
+from playwright.async_api import Browser, FilePayload, Page, Route, expect
 
 from service.app import Glimt
 from service.http.access import SESSION_COOKIE
+from tests.e2e.browsing import Visitors, in_the_one_chromium, visiting
 from tests.world import PASSWORD, make_app, png, signed_in, under_uvicorn
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 EVIL = "<img src=x onerror=alert(1)>.png"
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: install the package `chromium`"),
-]
+pytestmark = in_the_one_chromium
 
 
 @dataclass(frozen=True)
 class Bench:
-    """The service, which keeps all pictures, and a browser. What goes wrong unseen is collected in `faults`."""
+    """The service, which keeps all pictures, and who looks at it."""
 
     app: Glimt
-    address: str
-    browser: Browser
-    faults: list[str]
+    visitors: Visitors
 
     async def person(self, name: str, *, scripts: bool = True) -> Page:
         """A page of somebody's own browser, who has signed in with the form; `name` is made now."""
         await signed_in(self.app, name)
-        page = await self._page(await self.browser.new_context(base_url=self.address, java_script_enabled=scripts))
+        page = await self.visitors.page(java_script_enabled=scripts)
         await page.goto("/sign-in?next=/history")
         await page.get_by_label("E-mail").fill(f"{name}@example.org")
         await page.get_by_label("Password").fill(PASSWORD)
@@ -46,25 +40,12 @@ class Bench:
         assert [cookie.get("name") for cookie in await page.context.cookies()] == [SESSION_COOKIE]
         return page
 
-    async def _page(self, context: BrowserContext) -> Page:
-        page = await context.new_page()
-        page.on("console", lambda said: self.faults.append(said.text) if "Security Policy" in said.text else None)
-        page.on("pageerror", lambda error: self.faults.append(str(error)))
-        page.on("dialog", lambda dialog: self.faults.append(f"dialog: {dialog.message}"))
-        return page
 
-
-@pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+@pytest_asyncio.fixture(loop_scope="session")
+async def bench(tmp_path: Path, chromium: Browser) -> AsyncIterator[Bench]:
     app = make_app(tmp_path, keep_images="all")
-    faults: list[str] = []
-    async with under_uvicorn(app) as port, async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        try:
-            yield Bench(app, f"http://localhost:{port}", browser, faults)
-        finally:
-            await browser.close()
-    assert faults == []
+    async with under_uvicorn(app) as port, visiting(chromium, f"http://localhost:{port}") as visitors:
+        yield Bench(app, visitors)
 
 
 async def classify(page: Page, *names: str) -> None:

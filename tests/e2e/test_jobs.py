@@ -7,7 +7,6 @@ import asyncio
 import csv
 import io
 import re
-import shutil
 import zipfile
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -15,48 +14,33 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, FilePayload, Page, async_playwright, expect
+import pytest_asyncio
+from playwright.async_api import Browser, FilePayload, Page, expect
 
 from service.app import Glimt
 from service.errors import StoreFull
+from service.store.job_rows import JobItem
+from tests.e2e.browsing import Visitors, in_the_one_chromium, visiting
 from tests.fakes import GatedEngine
 from tests.world import PASSWORD, make_app, png, signed_in, under_uvicorn
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 EVIL = "<img src=x onerror=alert(1)>.png"
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: install the package `chromium`"),
-]
+pytestmark = in_the_one_chromium
 
 
 @dataclass(frozen=True)
 class Bench:
-    """The service with its gated engine, and a browser. What goes wrong unseen is collected in `faults`."""
+    """The service with its gated engine, and who looks at it."""
 
     app: Glimt
     engine: GatedEngine
-    address: str
-    browser: Browser
-    faults: list[str]
-
-    async def page(self, *, scripts: bool = True) -> Page:
-        """A page of a browser of its own, in which nobody is signed in."""
-        context: BrowserContext = await self.browser.new_context(
-            base_url=self.address, java_script_enabled=scripts, reduced_motion="reduce"
-        )
-        page = await context.new_page()
-        page.on("console", lambda said: self.faults.append(said.text) if "Security Policy" in said.text else None)
-        page.on("pageerror", lambda error: self.faults.append(str(error)))
-        page.on("dialog", lambda dialog: self.faults.append(f"dialog: {dialog.message}"))
-        return page
+    visitors: Visitors
 
     async def person(self, name: str) -> Page:
-        """The same for somebody who has an account, made now, and has signed in."""
+        """A page of somebody who has an account, made now, and has signed in."""
         await signed_in(self.app, name)
-        page = await self.page()
+        page = await self.visitors.page()
         await page.goto("/sign-in?next=/jobs")
         await page.get_by_label("E-mail").fill(f"{name}@example.org")
         await page.get_by_label("Password").fill(PASSWORD)
@@ -66,19 +50,15 @@ class Bench:
         return page
 
 
-@pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+@pytest_asyncio.fixture(loop_scope="session")
+async def bench(tmp_path: Path, chromium: Browser) -> AsyncIterator[Bench]:
     engine = GatedEngine()
     app = make_app(tmp_path, engine)
-    faults: list[str] = []
-    async with under_uvicorn(app) as port, async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    async with under_uvicorn(app) as port, visiting(chromium, f"http://localhost:{port}") as visitors:
         try:
-            yield Bench(app, engine, f"http://localhost:{port}", browser, faults)
+            yield Bench(app, engine, visitors)
         finally:
             engine.gate.set()
-            await browser.close()
-    assert faults == []
 
 
 def archive(name: str, files: Mapping[str, bytes]) -> FilePayload:
@@ -145,6 +125,11 @@ async def test_upload_watch_cancel_download_correct(bench: Bench) -> None:
     assert bench.app.house.pictures.path(sha256(PICTURES["class_1/one.png"]).hexdigest()).exists()
     await dialog.get_by_role("button", name="Close").click()
     await expect(tile.locator(".corrected")).to_be_visible()
+    await ada.reload()  # once, it was forgotten then
+    await expect(tile.locator(".corrected")).to_contain_text("you said “class 1”")
+    await tile.locator("a").click()
+    await expect(dialog.locator(".thanks")).to_contain_text("class 1")
+    await dialog.get_by_role("button", name="Close").click()
 
     bo = await bench.person("bo")
     await expect(bo.get_by_text("Nothing to work through yet")).to_be_visible()
@@ -155,7 +140,7 @@ async def test_upload_watch_cancel_download_correct(bench: Bench) -> None:
 
 async def test_the_sheet_is_filtered_and_turned_in_place(bench: Bench) -> None:
     """Sixty to a page; by label, by confidence, errors only; the address says what is shown, so a link can be sent."""
-    page = await bench.page()
+    page = await bench.visitors.page()
     await page.goto("/jobs")
     files = {f"{n:03}.png": png(3 * n) for n in range(64)} | {"torn.png": png(1)[:40]}
     await bring(page, archive("many.zip", files), "done")
@@ -178,7 +163,7 @@ async def test_the_sheet_is_filtered_and_turned_in_place(bench: Bench) -> None:
 async def test_its_own_page_follows_a_job(bench: Bench) -> None:
     """A running job's page has its progress, and the whole of it once it is over, without a hand."""
     bench.engine.gate.clear()
-    page = await bench.page()
+    page = await bench.visitors.page()
     await page.goto("/jobs")
     await bring(page, archive("slow.zip", PICTURES), "running")
     await page.get_by_role("link", name="slow.zip", exact=True).click()
@@ -189,9 +174,27 @@ async def test_its_own_page_follows_a_job(bench: Bench) -> None:
     await expect(page.locator(".job")).to_have_attribute("data-state", "done")
 
 
+async def test_the_first_answers_come_by_themselves(bench: Bench) -> None:
+    """The sheet of a running job said that there were none until somebody loaded the page anew."""
+    bench.engine.gate.clear()
+    page = await bench.visitors.page()
+    await page.goto("/jobs")
+    await bring(page, archive("slow.zip", {"a.png": png(1), "b.txt": b"-"}), "running")
+    await page.get_by_role("link", name="slow.zip", exact=True).click()
+    await expect(page.get_by_text("No answers yet.")).to_be_visible()
+    await page.get_by_label("Show").focus()
+    row = JobItem(position=1, name="b.txt", status="skipped", code="not_a_picture")
+    await bench.app.house.own_jobs.store.checkpoint(1, [row])
+    await expect(page.locator(".tile")).to_have_count(1)
+    await expect(page.locator(".job")).to_have_attribute("data-state", "running")
+    await expect(page.get_by_label("Show")).to_be_focused()
+    await page.get_by_role("link", name="Show those that have come since").click()
+    await expect(page.locator(".tile")).to_have_count(1)
+
+
 async def test_cancelled_on_its_own_page(bench: Bench) -> None:
     """The page showed its name twice and none of its pictures until somebody loaded it anew."""
-    page = await bench.page()
+    page = await bench.visitors.page()
     await page.goto("/jobs")
     await bring(page, archive("first.zip", {"a.png": png(1)}), "done")
     bench.engine.gate.clear()
@@ -206,14 +209,13 @@ async def test_cancelled_on_its_own_page(bench: Bench) -> None:
 async def test_removed_in_another_window(bench: Bench) -> None:
     """Its own page said for ever that it was running, and asked each second. The list drops its row."""
     bench.engine.gate.clear()
-    page = await bench.page()
+    page = await bench.visitors.page()
     await page.goto("/jobs")
     await bring(page, archive("slow.zip", PICTURES), "running")
     own = await page.context.new_page()
     await own.goto("/jobs")
     await own.get_by_role("link", name="slow.zip", exact=True).click()
-    for _ in range(2):
-        await page.request.delete("/api/jobs/1")
+    await page.request.delete("/api/jobs/1?remove=true")
     await expect(page.locator(".job")).to_have_count(0)
     await own.bring_to_front()
     await expect(own.locator(".job")).to_have_count(0)
@@ -223,7 +225,7 @@ async def test_removed_in_another_window(bench: Bench) -> None:
 async def test_why_it_cannot_be_cancelled(bench: Bench) -> None:
     """The reason was thrown away, and the row only turned grey."""
     bench.engine.gate.clear()
-    page = await bench.page()
+    page = await bench.visitors.page()
     await page.goto("/jobs")
     await bring(page, archive("slow.zip", PICTURES), "running")
     end = bench.app.house.own_jobs.store.end
@@ -245,7 +247,7 @@ async def test_why_it_cannot_be_cancelled(bench: Bench) -> None:
 
 async def test_what_is_no_zip_is_refused_at_once(bench: Bench) -> None:
     """A picture is not sent; something that only is called a zip becomes a job that says what is wrong."""
-    page = await bench.page()
+    page = await bench.visitors.page()
     await page.goto("/jobs")
     await page.locator("#zip").set_input_files({"name": "cat.png", "mimeType": "image/png", "buffer": png(1)})
     await expect(page.locator("#zips-message")).to_contain_text("cat.png is no zip")
@@ -255,7 +257,7 @@ async def test_what_is_no_zip_is_refused_at_once(bench: Bench) -> None:
 
 async def test_without_javascript(bench: Bench) -> None:
     """Send, look, correct, remove: plain forms and links."""
-    page = await bench.page(scripts=False)
+    page = await bench.visitors.page(java_script_enabled=False)
     await page.goto("/jobs")
     await page.locator("#zip").set_input_files(archive("plain.zip", PICTURES))
     await page.get_by_role("button", name="Send").click()
@@ -277,7 +279,7 @@ async def test_without_javascript(bench: Bench) -> None:
 @pytest.mark.parametrize("width", [360, 768, 1440])
 async def test_no_sideways_scrolling(bench: Bench, width: int) -> None:
     """Long names are cut, and a wide matrix scrolls within its plate."""
-    page = await bench.page()
+    page = await bench.visitors.page()
     await page.set_viewport_size({"width": width, "height": 800})
     await page.goto("/jobs")
     files = {f"class_{n % 10}/{'a' * 100}{n}.png": png(20 * n) for n in range(12)}

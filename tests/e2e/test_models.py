@@ -12,7 +12,8 @@ import numpy as np
 import orjson
 import pytest
 
-from service.app import create_app, make_engine
+from service.app import create_app
+from service.construction import make_engine
 from service.inference import images
 from service.models.served import choose
 from service.settings import Settings
@@ -22,7 +23,7 @@ SHARED = Path(__file__).parents[3] / "shared/data"
 PHOTOS = sorted((SHARED / "images").glob("*.JPEG"))
 MOBILENET = SHARED / "weights/mobilenet_v2_imagenet.weights.h5"
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prepared_models")]
 needs_photos = pytest.mark.skipif(not PHOTOS or not MOBILENET.exists(), reason="the shared photos are not here")
 
 

@@ -4,7 +4,6 @@ Whatever a test does, it fails when the page breaks its Content-Security-Policy,
 """
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,22 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-import pytest
-from playwright.async_api import Page, Route, async_playwright, expect
+import pytest_asyncio
+from playwright.async_api import Browser, Page, Route, expect
 
 from service.app import Glimt
 from service.http.access import SESSION_COOKIE
+from tests.e2e.browsing import in_the_one_chromium, visiting
 from tests.fakes import GatedEngine
 from tests.world import make_app, operator, png, session, under_uvicorn, until
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 UNKNOWN = "No answer: whether it changed is not known."
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: install the package `chromium`"),
-]
+pytestmark = in_the_one_chromium
 
 
 @dataclass(frozen=True)
@@ -46,20 +41,15 @@ class Bench:
 
 
 @asynccontextmanager
-async def panel(folder: Path, max_batch: int | str = 16, **options: Any) -> AsyncIterator[Bench]:
-    """/ops, open. What goes wrong in it unseen is collected and fails the test at its end."""
+async def panel(folder: Path, chromium: Browser, max_batch: int | str = 16, **options: Any) -> AsyncIterator[Bench]:
+    """/ops, open."""
     engine = GatedEngine()
     app = make_app(folder, engine, max_batch=max_batch, max_wait_ms=5, max_pending=40)
-    faults: list[str] = []
-    async with under_uvicorn(app) as port, async_playwright() as playwright:
-        address = f"http://127.0.0.1:{port}"
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        context = await browser.new_context(base_url=address, reduced_motion="reduce", **options)
+    async with under_uvicorn(app) as port, visiting(chromium, f"http://127.0.0.1:{port}") as visitors:
+        address, faults = visitors.address, visitors.faults
+        page = await visitors.page(**options)
         secret = await session(app, "boss", "admin")
-        await context.add_cookies([{"name": SESSION_COOKIE, "value": secret, "url": address}])
-        page = await context.new_page()
-        page.on("console", lambda said: faults.append(said.text) if "Security Policy" in said.text else None)
-        page.on("pageerror", lambda error: faults.append(str(error)))
+        await page.context.add_cookies([{"name": SESSION_COOKIE, "value": secret, "url": address}])
         if options.get("java_script_enabled", True):
             await page.expose_function("reportViolation", lambda directive: faults.append(f"policy: {directive}"))
             await page.add_init_script(
@@ -71,13 +61,11 @@ async def panel(folder: Path, max_batch: int | str = 16, **options: Any) -> Asyn
                 yield Bench(app, engine, client, page)
         finally:
             engine.gate.set()
-            await browser.close()
-    assert faults == []
 
 
-@pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
-    async with panel(tmp_path) as bench:
+@pytest_asyncio.fixture(loop_scope="session")
+async def bench(tmp_path: Path, chromium: Browser) -> AsyncIterator[Bench]:
+    async with panel(tmp_path, chromium) as bench:
         yield bench
 
 
@@ -172,9 +160,9 @@ async def test_two_dials_moved_at_once(bench: Bench) -> None:
     await expect(bench.page.locator("#batching-said")).to_contain_text("At most 12 pictures in a batch, window 1000 ms")
 
 
-async def test_back_to_automatic(tmp_path: Path) -> None:
+async def test_back_to_automatic(tmp_path: Path, chromium: Browser) -> None:
     """The button comes with a choice by hand, and goes with the calibration's, which the dials show again."""
-    async with panel(tmp_path, max_batch="auto") as bench:
+    async with panel(tmp_path, chromium, max_batch="auto") as bench:
         back = bench.page.get_by_role("button", name="Back to automatic")
         before = await bench.limits()
         await expect(back).to_be_hidden()
@@ -244,9 +232,9 @@ async def test_the_poll_sleeps_with_the_tab(bench: Bench) -> None:
     assert not any(await bench.page.evaluate("() => window.asked"))
 
 
-async def test_without_javascript(tmp_path: Path) -> None:
+async def test_without_javascript(tmp_path: Path, chromium: Browser) -> None:
     """The numbers and a button do it, and no slider stands there dead."""
-    async with panel(tmp_path, java_script_enabled=False) as bench:
+    async with panel(tmp_path, chromium, java_script_enabled=False) as bench:
         await expect(bench.page.get_by_role("slider")).to_have_count(0)
         await bench.page.get_by_role("spinbutton", name="Largest batch").fill("3")
         await bench.page.get_by_role("button", name="Apply").click()

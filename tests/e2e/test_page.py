@@ -6,7 +6,6 @@ Whatever a test does, it fails when the page breaks its Content-Security-Policy,
 import io
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -29,15 +28,12 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+from tests.e2e.browsing import ARGUMENTS, CHROMIUM, in_chromium
+
 START_S = 120  # TensorFlow alone takes ten seconds to import on a small machine
 ANSWER_MS = 20_000
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: install the package `chromium`"),
-]
+pytestmark = in_chromium
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +71,7 @@ def wait_until_ready(process: "subprocess.Popen[bytes]", address: str, output: P
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield browser
         browser.close()
 

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 DIGIT = ROOT / "web/static/examples/digit-7.png"
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prepared_models")]
 
 
 def free_port() -> int:
@@ -126,7 +126,8 @@ async def test_damaged_weights_end_the_start(tmp_path: Path) -> None:
 WARM_START = """
 import asyncio, sys
 from pathlib import Path
-from service.app import create_app, make_engine
+from service.app import create_app
+from service.construction import make_engine
 from service.models.served import choose
 from service.settings import Settings
 

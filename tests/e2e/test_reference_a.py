@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from perf.closed_loop import service
+from perf.serving import service
 from service.inference.labels import ClassTable
 from service.models.served import IMAGENET_CLASSES
 

@@ -118,6 +118,21 @@ def tiff(tags: Mapping[int, int | tuple[int, int]], tail: bytes = b"") -> bytes:
     return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + b"\0" * 4 + tail
 
 
+def tiled(width: int, across: int, down: int, type: int = 4) -> bytes:
+    """A TIFF of one line, in tiles that are all the same few bytes; `type` is that of the numbers of their size."""
+    tile, count = zlib.compress(bytes(across * down), 9), -(-width // across)
+    places = 8 + 2 + 12 * 10 + 4
+    tags: dict[int, int | tuple[int, int]] = {256: width, 257: 1, 258: 8, 259: 8, 262: 1, 277: 1}
+    tags |= {322: across, 323: down, 324: places, 325: len(tile)}
+    if count > 1:
+        tags |= {324: (count, places), 325: (count, places + 4 * count)}
+    tail = struct.pack(f"<{2 * count}I", *[places + 8 * count] * count, *[len(tile)] * count) if count > 1 else b""
+    data = tiff(tags, tail + tile)
+    for tag in (322, 323):
+        data = data.replace(struct.pack("<HHI", tag, 4, 1), struct.pack("<HHI", tag, type, 1))
+    return data
+
+
 def rle_bmp(width: int, height: int, runs: bytes) -> bytes:
     info = struct.pack("<IIiHHIIIIII", 40, width, height, 1, 8, 1, len(runs), 0, 0, 256, 0)
     return b"BM" + struct.pack("<IHHI", 1078 + len(runs), 0, 0, 1078) + info + bytes(range(256)) * 4 + runs
@@ -152,7 +167,7 @@ def tiff_of_jpeg(jpeg: bytes) -> bytes:
 
 @cache
 def pixel_bombs() -> dict[str, bytes]:
-    """Small files that claim more pixels than anybody has memory for."""
+    """Small files that claim more pixels than anybody has memory for, in all or in one line."""
     rows = b"\0" * 100_000
     gif = samples()["gif"]
     frame = gif.index(b",\0\0\0\0")
@@ -170,7 +185,7 @@ def pixel_bombs() -> dict[str, bytes]:
         "webp lossy": b"RIFF\x20\0\0\0WEBPVP8 \x14\0\0\0\x10\0\0\x9d\x01\x2a\xff\x3f\xff\x3f" + b"\0" * 10,
         "bmp": b"BM" + b"\0" * 12 + struct.pack("<IiiHHI", 40, 100_000, -100_000, 1, 24, 0) + b"\0" * 20,
         "tiff": tiff(strips | {256: 300_000, 257: 300_000}),
-        "tiff tile": tiff(strips | {322: 65_536, 323: 65_536, 324: 8}),
+        "column": png(1, 65_536),
     }
 
 
@@ -194,5 +209,7 @@ def work_bombs() -> dict[str, bytes]:
         "jpeg scans behind an end in a comment": jpeg_scans(samples()["jpeg"], 1_000, b"\xff\xfe\0\x04\xff\xd9"),
         "jpeg scans behind restarts and filling": jpeg_scans(samples()["jpeg"], 1_000, b"\xff\xd0\xff\0\xff\xff"),
         "tiff strips": tiff(strips, b"\0" * 8_000_000),
+        "tiff tile": tiled(1, 1_040, 65_520),
+        "tiff tiles": tiled(65_520, 16, 65_520),
         "gif comments": b"GIF89a\1\0\1\0\0\0\0!\xfe" + b"\1A" * 5_000_000 + b"\0;",
     }

@@ -28,6 +28,7 @@ from service.store.feedback import FeedbackStore
 from service.store.history import HistoryStore
 from service.store.jobs import JobStore
 from service.store.pictures import PictureStore
+from service.store.review import ReviewStore
 from service.store.tokens import TokenStore
 from service.store.users import UserStore
 
@@ -42,7 +43,7 @@ async def serve(folder: Path, listening: socket.socket) -> None:
         feedback = FeedbackStore(db)
         users, tokens, history, jobs = UserStore(db), TokenStore(db), HistoryStore(db), JobStore(db)
         belongings = Belongings(
-            users, tokens, feedback, history, pictures, "feedback", jobs, lambda job: jobs.remove(job.id)
+            users, tokens, feedback, history, pictures, "feedback", jobs, lambda job: jobs.remove(job.id), ReviewStore(db)
         )
         endpoints = FeedbackEndpoints(feedback, pictures, belongings)
 

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from service.store.database import Database
-from service.store.jobs import Job, JobItem, JobStore
+from service.store.job_rows import Job, JobItem
+from service.store.jobs import JobStore
 from tests.bulk.workshop import zipped
 from tests.world import png
 

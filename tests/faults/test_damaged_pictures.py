@@ -1,9 +1,8 @@
-"""T19 and T22: broken, lying and exploding pictures are refused with a clear error, soon, in little memory."""
+"""T19 and T22: broken, lying and exploding pictures are refused with a clear error, in little memory."""
 
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -11,18 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import ImageCorrupt, ImageError, ImageTooManyPixels, ImageTypeUnsupported
+from service.inference import images
 from service.inference.headers import orientation
 from service.inference.images import Limits, decode, read
 from service.inference.predictions import InputSpec
-from tests.faults.damage import damaged, encode, pixel_bombs, rle_bmp, samples, scene, tiff_of_jpeg, work_bombs
+from tests.faults.damage import damaged, encode, pixel_bombs, rle_bmp, samples, scene, tiff_of_jpeg, tiled, work_bombs
+from tests.faults.pictures import ask_about, found, made
 
 # What images.py sets for the process on import, pytest takes back for each test.
 pytestmark = pytest.mark.filterwarnings(r"ignore:::PIL\.")
 
 LIMITS = Limits(max_bytes=20 * 1024 * 1024, max_pixels=50_000_000)
 SPEC = InputSpec(32, "unit")
-SECONDS_AT_MOST = 2.0
-
+MEMORY_BYTES = 3 * 4 * LIMITS.max_pixels
+"""A picture at the limit is held three times at most, in Pillow's four bytes a pixel."""
 ROOM_BYTES = 48 * 1024 * 1024
 """What a refusal may allocate beside the interpreter: the file twice, and little else."""
 BOXED = f"""
@@ -32,23 +33,21 @@ from service.errors import ImageError
 from service.inference.images import Limits, decode
 size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (size + {ROOM_BYTES},) * 2)
-try:
-    decode(Path(sys.argv[1]).read_bytes(), Limits({LIMITS.max_bytes}, {LIMITS.max_pixels}))
-except ImageError as error:
-    print(error.code, type(error.__cause__).__name__)
+for path in sorted(Path(sys.argv[1]).iterdir()):
+    try:
+        decode(path.read_bytes(), Limits({LIMITS.max_bytes}, {LIMITS.max_pixels}))
+    except ImageError as error:
+        print(path.name, error.code, error.__cause__, sep="|")
 """
 
 
 def refused_or_read(data: bytes) -> ImageError | None:
     """The error, or None when the picture was good. Anything else that is raised fails the test."""
-    began = time.perf_counter()
     try:
         read(data, LIMITS, "imagenet", SPEC)
         return None
     except ImageError as error:
         return error
-    finally:
-        assert time.perf_counter() - began < SECONDS_AT_MOST
 
 
 @pytest.mark.parametrize("name", samples())
@@ -68,26 +67,29 @@ def test_truncation(name: str) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_damage(seed: int) -> None:
-    """Hundreds of damaged files of every format: nothing but an ImageError escapes, each in good time."""
+    """Hundreds of damaged files of every format: nothing but an ImageError escapes."""
     errors = [refused_or_read(data) for _, data in damaged(seed, 200)]
     assert sum(error is not None for error in errors) > 60
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(100, 104))
-def test_much_damage(seed: int) -> None:
-    """The same with thousands."""
-    errors = [refused_or_read(data) for _, data in damaged(seed, 10_000)]
-    assert sum(error is not None for error in errors) > 3_000
+async def test_five_thousand_over_http() -> None:
+    """The whole service answers 5,000 damaged files and all bombs as a picture may be answered, never with a 500."""
+    report = await ask_about(made(5_000))
+    print(report)
+    assert report.wrong == []
+    assert report.statuses[200] > 1_000
+    assert report.statuses[422] > 2_000
+    assert report.grown_bytes < MEMORY_BYTES
 
 
 @pytest.mark.skipif("GLIMT_TEST_CORPUS" not in os.environ, reason="GLIMT_TEST_CORPUS names no folder")
-def test_corpus() -> None:
-    """Every file under the folder GLIMT_TEST_CORPUS is read or refused, whatever it is."""
-    files = [path for path in Path(os.environ["GLIMT_TEST_CORPUS"]).rglob("*") if path.is_file()]
-    assert files
-    for path in files:
-        refused_or_read(path.read_bytes())
+async def test_corpus() -> None:
+    """Every file under the folder GLIMT_TEST_CORPUS is answered so, whatever it is."""
+    report = await ask_about(found(Path(os.environ["GLIMT_TEST_CORPUS"])))
+    print(report)
+    assert report.seconds
+    assert report.wrong == []
 
 
 @given(st.sampled_from(sorted(samples())), st.binary(max_size=200), st.integers(0, 60))
@@ -103,14 +105,13 @@ def test_any_exif(rest: bytes, head: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", pixel_bombs())
-def test_pixel_bomb(name: str) -> None:
-    """Too many pixels are seen in the header: refused in less than 50 ms, with the numbers and the way out."""
-    bomb = pixel_bombs()[name]
-    began = time.perf_counter()
-    with pytest.raises(ImageTooManyPixels, match=r"pixels; the limit is 50,000,000 .*GLIMT_MAX_IMAGE_PIXELS"):
-        decode(bomb, LIMITS)
-    assert time.perf_counter() - began < 0.05
-    assert len(bomb) < 5_000
+def test_pixel_bomb(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too many pixels are seen in the header: refused before there is a decoder, with the numbers and the way out."""
+    monkeypatch.setattr(images, "DECODERS", {})
+    words = r"pixels; (the limit is 50,000,000 .*GLIMT_MAX_IMAGE_PIXELS|a side may have 65,535 at most\. Resize it)"
+    with pytest.raises(ImageTooManyPixels, match=words):
+        decode(pixel_bombs()[name], LIMITS)
+    assert len(pixel_bombs()[name]) < 5_000
 
 
 @pytest.mark.parametrize("name", work_bombs())
@@ -136,25 +137,29 @@ def test_progressive_jpeg_in_tiff() -> None:
         decode(tiff_of_jpeg(encode(grey, "JPEG", progressive=True)), LIMITS)
 
 
-@pytest.mark.parametrize(("width", "length"), [(70_000, 4), (16, 2_000_000)])
-def test_run_length_bomb(width: int, length: int) -> None:
-    """A run-length coded BMP that would cost seconds or gigabytes is not a type we take."""
+@pytest.mark.parametrize("type", [1, 6, 16])
+def test_size_of_another_type(type: int) -> None:
+    """Where the decoder might read another size of tiles than we do (a LONG8 is elsewhere), it is not asked to."""
+    assert decode(tiled(64, 16, 16), LIMITS).width == 64
+    with pytest.raises(ImageCorrupt, match="contradicts itself"):
+        decode(tiled(64, 16, 16, type), LIMITS)
+
+
+def test_run_length_bomb() -> None:
+    """A run-length coded BMP that would cost seconds is not a type we take."""
     with pytest.raises(ImageTypeUnsupported, match="Save it as PNG"):
-        decode(rle_bmp(width, 64, b"\0\2\0\xff" * (length // 4)), LIMITS)
+        decode(rle_bmp(16, 64, b"\0\2\0\xff" * 500_000), LIMITS)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="counts address space in /proc")
 def test_bombs_in_a_small_room(tmp_path: Path) -> None:
     """With 48 MiB of address space left, bombs are refused for what they are, not for want of memory."""
-    bombs = pixel_bombs() | {name: work_bombs()[name] for name in ("png text", "jpeg segments", "tiff strips")}
-    said = {}
-    for name, bomb in bombs.items():
-        file = tmp_path / "bomb"
-        file.write_bytes(bomb)
-        run = subprocess.run([sys.executable, "-c", BOXED, file], capture_output=True, text=True, check=True)
-        said[name] = run.stdout.split()
-    assert {name: words[0] for name, words in said.items()} == {
-        name: "image_too_many_pixels" if name in pixel_bombs() else "image_corrupt" for name in bombs
+    bombs = pixel_bombs() | {
+        name: work_bombs()[name] for name in ("png text", "jpeg segments", "tiff strips", "tiff tiles")
     }
-    assert {words[1] for words in said.values()} == {"NoneType"}
+    for name, bomb in bombs.items():
+        (tmp_path / name).write_bytes(bomb)
+    run = subprocess.run([sys.executable, "-c", BOXED, tmp_path], capture_output=True, text=True, check=True)
+    codes = {name: "image_too_many_pixels" if name in pixel_bombs() else "image_corrupt" for name in bombs}
+    assert sorted(run.stdout.splitlines()) == sorted(f"{name}|{code}|None" for name, code in codes.items())

@@ -20,7 +20,7 @@ from service.settings import KeepImages
 from service.store.database import Database
 from service.store.feedback import FeedbackDraft, FeedbackStore
 from service.store.pictures import PictureStore
-from tests.world import belongings
+from tests.world import belongings, make_database
 
 # Exactly what reference system A sends.
 SAID: dict[str, Any] = {
@@ -65,7 +65,7 @@ def _with_owner(app: ASGIApp) -> ASGIApp:
 
 @asynccontextmanager
 async def a_world(folder: Path, keep_images: KeepImages = "feedback") -> AsyncIterator[World]:
-    async with Database(folder / "glimt.db") as db, PictureStore(folder / "pictures") as pictures:
+    async with make_database(folder) as db, PictureStore(folder / "pictures") as pictures:
         world = World(db, pictures, keep_images)
         async with world.client:
             yield world

@@ -17,9 +17,9 @@ from PIL import Image
 from service.accounts.keys import LOCAL, Signer, read_key
 from service.app import Glimt
 from service.errors import StoreBusy
-from service.http import history, thumbnails
-from service.http.thumbnails import thumbnail
+from service.http import history
 from service.inference.images import Limits
+from service.inference.thumbnails import SIDE_PIXELS, thumbnail
 from tests.fakes import GatedEngine
 from tests.world import in_process, make_app, png, signed_in
 
@@ -262,7 +262,7 @@ def test_thumbnails_of_all_shapes(size: tuple[int, int], kind: str) -> None:
     file = io.BytesIO()
     Image.new("RGB", size, "red").save(file, kind)
     small = Image.open(io.BytesIO(thumbnail(file.getvalue(), Limits(10**7, 10**8))))
-    assert 1 <= max(small.size) <= thumbnails.SIDE_PIXELS
+    assert 1 <= max(small.size) <= SIDE_PIXELS
 
 
 async def test_a_kept_picture_that_is_damaged_is_not_shown(world: World) -> None:

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.http.job_documents import Format
+from service.http.job_queries import Format
 from service.http.job_results import COLUMNS, PIECE_BYTES, chosen, disposition, rows
-from service.store.jobs import Job, JobItem
+from service.store.job_rows import Job, JobItem
 
 ANSWER = JobItem(
     position=0,

@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 from service.app import Glimt
-from service.store.jobs import JobItem
+from service.store.job_rows import JobItem
 from tests.fakes import GatedEngine
-from tests.world import in_process, make_app, png, signed_in, under_uvicorn, until
+from tests.world import in_process, make_app, operator, png, signed_in, under_uvicorn, until
 
 ZIP = {"content-type": "application/zip"}
 FRAGMENT = {"hx-request": "true"}
@@ -196,30 +196,31 @@ async def test_a_client_that_leaves_half_way(tmp_path: Path) -> None:
 # Seeing, cancelling, removing
 
 
-async def test_a_running_job_is_cancelled_and_what_is_over_removed(world: World) -> None:
-    """The first DELETE answers with the cancelled job, whose answers stay; the second removes it all."""
+async def test_a_job_is_cancelled_and_removed(world: World) -> None:
+    """DELETE answers with the cancelled job, whose answers stay; with ?remove=true all goes, be it over or not."""
     world.engine.gate.clear()
     job = await world.send()
     answer = await world.client.delete(f"/api/jobs/{job['id']}")
     assert (answer.status_code, answer.json()["status"]) == (200, "cancelled")
     assert world.left() == ["archive.zip"]
-    answer = await world.client.delete(f"/api/jobs/{job['id']}")
-    assert (answer.status_code, answer.content) == (204, b"")
+    for removed in (job, await world.send()):
+        answer = await world.client.delete(f"/api/jobs/{removed['id']}?remove=true")
+        assert (answer.status_code, answer.content) == (204, b"")
+        assert (await world.client.get(f"/api/jobs/{removed['id']}")).status_code == 404
     assert world.left() == []
-    assert (await world.client.get(f"/api/jobs/{job['id']}")).status_code == 404
 
 
 async def test_who_only_cancels_removes_nothing(world: World) -> None:
     """A DELETE meant to cancel came just after the job's end and took all its results with it."""
     job = await world.done()
     for _ in range(2):
-        answer = await world.client.delete(f"/api/jobs/{job}?keep=true")
+        answer = await world.client.delete(f"/api/jobs/{job}")
         assert (answer.status_code, answer.json()["status"], answer.json()["done"]) == (200, "done", 4)
     assert len(await world.get(f"/api/jobs/{job}/results")) == 6
     world.engine.gate.clear()
     running = (await world.send(zipped({"new.png": png(77)})))["id"]
-    assert (await world.client.delete(f"/api/jobs/{running}?keep=true")).json()["status"] == "cancelled"
-    assert (await world.client.delete(f"/api/jobs/{job}?keep=perhaps")).status_code == 422
+    assert (await world.client.delete(f"/api/jobs/{running}")).json()["status"] == "cancelled"
+    assert (await world.client.delete(f"/api/jobs/{job}?remove=perhaps")).status_code == 422
 
 
 async def test_the_list_is_newest_first_and_turns(world: World) -> None:
@@ -235,7 +236,11 @@ async def test_anothers_job_is_not_there(world: World) -> None:
     job = await world.done(world.ada)
     api = [("GET", f"/api/jobs/{job}{rest}") for rest in ("", "/results", "/report", "/items", "/items/0/thumbnail")]
     pages = [("GET", f"/jobs/{job}"), ("GET", f"/jobs/{job}/items/0"), ("GET", f"/jobs/{job}/live")]
-    changes = [("DELETE", f"/api/jobs/{job}"), ("POST", f"/jobs/{job}/cancel"), ("POST", f"/jobs/{job}/remove")]
+    changes = [
+        ("DELETE", f"/api/jobs/{job}?remove=true"),
+        ("POST", f"/jobs/{job}/cancel"),
+        ("POST", f"/jobs/{job}/remove"),
+    ]
     for method, path in (*api, *pages, *changes):
         for who in (world.bo, {}):
             assert (await world.client.request(method, path, headers=who)).status_code == 404, (method, path)
@@ -458,3 +463,138 @@ async def test_a_correction_keeps_the_picture(tmp_path: Path, keep_images: str, 
         assert (await client.post("/cards/feedback", data=said, headers=world.bo)).status_code == 200
         (row,) = await world.get("/feedback", world.bo)
         assert not row["image_kept"]
+
+
+# A folder of the service's disk
+
+
+@pytest.fixture
+async def shelf(tmp_path: Path) -> AsyncIterator[World]:
+    """A world whose operator allowed <tmp>/photos; `ada` is an admin."""
+    for name, data in FILES.items():
+        path = tmp_path / "photos/summer" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    engine = GatedEngine()
+    app = make_app(tmp_path / "data", engine, job_folders=f"{tmp_path}/photos")
+    async with in_process(app) as client:
+        ada, bo = await signed_in(app, "ada", "admin"), await signed_in(app, "bo")
+        yield World(app, engine, tmp_path, client, ada, bo)
+
+
+async def test_a_folder_becomes_a_job(shelf: World) -> None:
+    """An admin's: its pictures are answered, judged by their folders and seen, and nothing of it goes with the job."""
+    photos = shelf.folder / "photos/summer"
+    answer = await shelf.client.post("/api/jobs", json={"folder": str(photos)}, headers=shelf.ada)
+    assert (answer.status_code, answer.json()["folder"]) == (202, str(photos))
+    job = await shelf.over(answer.json()["id"], shelf.ada)
+    assert [job[name] for name in ("status", "total", "done", "failed", "skipped")] == ["done", 6, 4, 1, 1]
+    report = await shelf.get(f"/api/jobs/{job['id']}/report", shelf.ada)
+    assert report["accuracy"]["pictures"] == 3
+    items = await shelf.get(f"/api/jobs/{job['id']}/items?status=done", shelf.ada)
+    path = f"/api/jobs/{job['id']}/items/{items[0]['position']}/thumbnail"
+    assert (await shelf.client.get(path, headers=shelf.ada)).status_code == 200
+    page = (await shelf.client.get(f"/jobs/{job['id']}", headers=shelf.ada)).text
+    assert f"folder {photos}" in page
+    assert "the folder stays as it is" in page
+    assert (await shelf.client.delete(f"/api/jobs/{job['id']}?remove=true", headers=shelf.ada)).status_code == 204
+    assert len([path for path in photos.rglob("*") if path.is_file()]) == len(FILES)
+    assert not [path for path in (shelf.folder / "data/jobs").rglob("*") if path.is_file()]
+
+
+async def test_who_may_name_a_folder(shelf: World) -> None:
+    """An admin's account: the local key's jobs would be anybody's. And only below what the operator allowed."""
+    body = {"folder": str(shelf.folder / "photos")}
+    key = operator(shelf.folder / "data")
+    for headers, status in (({}, 401), (shelf.bo, 403), (key, 403)):
+        for path in ("/api/jobs", "/jobs/folder"):
+            content: dict[str, Any] = {"json": body} if path == "/api/jobs" else {"data": body}
+            assert (await shelf.client.post(path, headers=headers, **content)).status_code == status, path
+    for wrong, status in (
+        ({"folder": "/etc"}, 403),
+        ({"folder": f"{shelf.folder}/photos/none"}, 422),
+        ({"folder": "photos"}, 422),
+        ({"folder": 1}, 422),
+        ({}, 422),
+    ):
+        answer = await shelf.client.post("/api/jobs", json=wrong, headers=shelf.ada)
+        assert answer.status_code == status, wrong
+    assert await shelf.get("/api/jobs", shelf.ada) == []
+
+
+async def test_no_folder_where_none_is_allowed(world: World) -> None:
+    """403 that names the setting; the page has no form for it."""
+    admin = await signed_in(world.app, "eva", "admin")
+    answer = await world.client.post("/api/jobs", json={"folder": "/srv"}, headers=admin)
+    assert answer.status_code == 403
+    assert "GLIMT_JOB_FOLDERS" in answer.json()["detail"]
+    assert "/jobs/folder" not in (await world.client.get("/jobs", headers=admin)).text
+
+
+async def test_a_folder_by_the_page(shelf: World) -> None:
+    """Admins have a small form; it leads to the job, or back with the reason."""
+    assert 'action="/jobs/folder"' in (await shelf.client.get("/jobs", headers=shelf.ada)).text
+    for who in (shelf.bo, {}):
+        assert "/jobs/folder" not in (await shelf.client.get("/jobs", headers=who)).text
+    answer = await shelf.client.post("/jobs/folder", data={"folder": f"{shelf.folder}/photos"}, headers=shelf.ada)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/jobs/1")
+    wrong = await shelf.client.post("/jobs/folder", data={"folder": "/etc"}, headers=shelf.ada)
+    assert wrong.status_code == 403
+    assert "<html" in wrong.text
+    assert "only below" in wrong.text
+
+
+# Wrong answers, corrections, and a sheet that fills
+
+
+async def test_wrong_answers_only(world: World) -> None:
+    """Pictures whose folder names another class; one that names none is not judged."""
+    job = await world.done()
+    items = await world.get(f"/api/jobs/{job}/items?status=done")
+    wrong = [it for it in items if it["truth"].startswith("class_") and it["truth"] != it["label"]]
+    assert wrong
+    assert await world.get(f"/api/jobs/{job}/items?wrong=true") == wrong
+    assert await world.get(f"/api/jobs/{job}/items?wrong=true&after={wrong[-1]['position']}") == []
+    page = (await world.client.get(f"/jobs/{job}?status=wrong")).text
+    assert page.count('<li class="tile"') == len(wrong)
+    assert '<option value="wrong" selected>' in page
+
+
+async def test_no_wrong_answers_where_no_folder_names_a_class(world: World) -> None:
+    """Nothing to choose, and nothing there."""
+    job = (await world.over((await world.send(zipped({"a.png": png(1)})))["id"]))["id"]
+    assert "Wrong answers only" not in (await world.client.get(f"/jobs/{job}")).text
+    assert await world.get(f"/api/jobs/{job}/items?wrong=true") == []
+
+
+async def test_a_correction_is_remembered(world: World) -> None:
+    """A tile forgot it when the page was loaded anew, and its picture asked again. It is the owner's own word only."""
+    jobs = {name: await world.done(who) for name, who in (("ada", world.ada), ("bo", world.bo))}
+    item = (await world.get(f"/api/jobs/{jobs['ada']}/items?limit=1", world.ada))[0]
+    said = {"predicted_class": item["label"], "score": item["score"], "image_file_name": item["name"]}
+    said |= {"verdict": "wrong", "correct_label": "class_1", "image_sha256": item["image_sha256"]}
+    assert (await world.client.post("/feedback", json=said, headers=world.ada)).status_code == 201
+    page = (await world.client.get(f"/jobs/{jobs['ada']}", headers=world.ada)).text
+    assert page.count('class="corrected"') == 1
+    assert "you said “class 1”" in page
+    shown = (await world.client.get(f"/jobs/{jobs['ada']}/items/0", headers=world.ada)).text
+    assert "Noted: class 1" in shown
+    assert 'class="corrected"' not in (await world.client.get(f"/jobs/{jobs['bo']}", headers=world.bo)).text
+
+
+async def test_a_sheet_asks_for_its_first_answers(world: World) -> None:
+    """It said that there were none until somebody loaded the page anew. The job's row tells it when there are."""
+    world.engine.gate.clear()
+    job = (await world.send(zipped({"a.txt": b"-", "a.png": png(5)})))["id"]
+    page = (await world.client.get(f"/jobs/{job}")).text
+    assert "No answers yet." in page
+    assert 'hx-trigger="answers from:body"' in page
+    assert "hx-trigger" not in (await world.client.get(f"/jobs/{job}/live?page=own")).headers
+    await world.app.house.own_jobs.store.checkpoint(
+        job, [JobItem(position=0, name="a.txt", status="skipped", code="not_a_picture")]
+    )
+    assert (await world.client.get(f"/jobs/{job}/live?page=own")).headers["hx-trigger"] == "answers"
+    sheet = (await world.client.get(f"/jobs/{job}", headers=FRAGMENT)).text
+    assert sheet.count('<li class="tile"') == 1
+    assert "answers from:body" not in sheet
+    assert "More come while I work." in sheet

@@ -19,12 +19,14 @@ from starlette.routing import Mount
 
 from service.app import Glimt
 from service.http.access import NO_ACCOUNT, SESSION_COOKIE, Access, Door
+from service.models.registry import Registry
 from service.store.feedback import FeedbackStore
 from service.store.history import HistoryStore
 from service.store.jobs import JobStore
 from service.store.users import Role, User, UserStore
 from tests.accounts.desk import UNHASHED
-from tests.world import in_process, make_app, operator, png
+from tests.models.shelf import put
+from tests.world import CLASSES, in_process, make_app, operator, png
 
 Who = Literal["anybody", "ada", "bob", "boss", "key"]
 ADMINS = ("boss", "key")
@@ -38,6 +40,8 @@ SAYS_NOTHING = {
     "/history/{row_id:id}/delete",
 }
 """Forms for which twice is once: whoever sends one for what is not theirs gets the usual page, and changes nothing."""
+NO_STAMP = "20260101-000000-000000"
+"""Of a dataset or a run, which are everybody's who may see them at all; there is none of it here."""
 _numbers = itertools.count()
 
 
@@ -52,6 +56,7 @@ class Ada:
     token: int
     session: int
     job: int | None
+    model: str | None  # nobody's own: what is served is everybody's
 
     def named(self, path: str) -> str:
         """The path with Ada's object in it. Fails for one that is not known here."""
@@ -63,6 +68,12 @@ class Ada:
             "{token_id:id}": self.session if "/sessions/" in path else self.token,
             "{job_id:id}": self.job,
             "{position:id}": 0,
+            "{ref:ref}": self.model,
+            "{dataset:stamp}": NO_STAMP,
+            "{run:stamp}": NO_STAMP,
+            "{index:id}": 0,
+            "{sheet}": "map-1",
+            "{sha256:sha256}": "0" * 64,
         }
         for name, value in objects.items():
             path = path.replace(name, str(value))
@@ -77,6 +88,7 @@ class World:
     def __init__(self, app: Glimt, folder: Path, client: httpx2.AsyncClient, required: bool) -> None:
         self.app = app
         self.doors = [route for route in app.routes if isinstance(route, Door)]
+        self._folder = folder
         self._key = operator(folder)
         self._client = client
         self._required = required
@@ -92,7 +104,7 @@ class World:
         """Headers that show who this is."""
         return {"authorization": f"Bearer {self._accounts.token_for(user)}"}
 
-    async def ada(self, *, with_job: bool) -> Ada:
+    async def ada(self, *, with_job: bool, with_model: bool) -> Ada:
         """A new one."""
         user = await self.add()
         headers = self.bearer(user)
@@ -103,7 +115,8 @@ class World:
         await self._accounts.open_session(user, "a browser", None)
         session = (await self._accounts.sessions(user.id))[0]
         job = await self._job(headers) if with_job else None
-        return Ada(user, headers, feedback["id"], row["id"], token["id"], session.id, job)
+        model = put(Registry(self._folder), content=b"%d" % user.id, classes=CLASSES).ref if with_model else None
+        return Ada(user, headers, feedback["id"], row["id"], token["id"], session.id, job, model)
 
     async def _job(self, headers: dict[str, str]) -> int:
         """A job that is over, of one picture."""
@@ -137,7 +150,7 @@ class World:
 
     async def fault(self, door: Door, who: Who) -> str | None:
         """What is wrong with the answer; None when it is as it should be."""
-        ada = await self.ada(with_job="{job_id" in door.path)
+        ada = await self.ada(with_job="{job_id" in door.path, with_model="{ref" in door.path)
         headers = await self._headers(who, ada)
         method = min(door.methods or ())
         answer = await self._client.request(method, ada.named(door.path), headers=headers)
@@ -171,7 +184,9 @@ class World:
         about_a_user = "{user_id:id}" in door.path
         if who == "key" and door.access is Access.USER and not about_a_user and door.path != "/model/predict":
             return 403
-        theirs = who == "ada" or (about_a_user and admin)
+        if (":stamp}" in door.path or ":sha256}" in door.path) and admin:
+            return 404
+        theirs = who == "ada" or (about_a_user and admin) or "{ref" in door.path
         return 404 if "{" in door.path and not theirs and door.path not in SAYS_NOTHING else None
 
 

@@ -24,13 +24,13 @@ from service.http.problems import Problems
 from service.inference.classifier import Classifier
 from service.inference.labels import ClassTable
 from service.inference.predictions import InputSpec, ModelInfo
+from service.inference.serving import Serving
 from service.inference.worker import Worker
 from service.settings import KeepImages, Settings
-from service.store.database import Database
 from service.store.feedback import FeedbackRow, FeedbackStore
 from service.store.pictures import PictureStore
 from tests.fakes import GatedEngine
-from tests.world import belongings
+from tests.world import belongings, make_database
 
 WEB = Path(__file__).parents[2] / "web"
 LABELS = ("tabby", "golden_retriever", "flat-coated_retriever", "owl", "kite", "eel", "ant", "bee", "fly", "crab")
@@ -66,15 +66,16 @@ async def make_world(
     stack: AsyncExitStack, folder: Path, *, keep_images: KeepImages = "feedback", notice: str | None = None
 ) -> World:
     settings = Settings(data_dir=folder, keep_images=keep_images, max_image_bytes=100_000)
-    database = await stack.enter_async_context(Database(folder / "glimt.db"))
+    database = await stack.enter_async_context(make_database(folder))
     pictures = await stack.enter_async_context(PictureStore(folder / "pictures"))
     model = ModelInfo("toy", "7", "gated", "random")
-    worker = await stack.enter_async_context(Worker(GatedEngine(), model, classes=10, input_size=8, max_batch=1))
+    serving = Serving(GatedEngine, model, CLASSES, InputSpec(8, "unit"), notice=notice)
+    worker = await stack.enter_async_context(Worker(serving, max_batch=1))
     await worker.loaded()
-    classifier = await stack.enter_async_context(Classifier(worker, CLASSES, InputSpec(8, "unit"), settings))
+    classifier = await stack.enter_async_context(Classifier(worker, settings))
     feedback, templates = FeedbackStore(database), make_templates(WEB)
     notes = FeedbackEndpoints(feedback, pictures, belongings(database, pictures, keep_images))
-    pages = Pages(classifier, feedback, notes, pictures, templates, settings, notice, WEB)
+    pages = Pages(classifier, feedback, notes, pictures, templates, settings, WEB)
     routes = [
         Route("/", pages.index, methods=["GET"]),
         Route("/", pages.classify, methods=["POST"]),

@@ -11,16 +11,12 @@ from PIL import Image
 
 from service.errors import DeadlineExceeded, Draining, ImageCorrupt, NotReady, QueueFull
 from service.inference.classifier import Classifier
-from service.inference.labels import ClassTable
 from service.inference.lanes import BULK
-from service.inference.predictions import InputSpec, ModelInfo, Prediction, Receipt
+from service.inference.predictions import Prediction, Receipt
 from service.inference.worker import Worker
 from service.settings import Settings
 from tests.fakes import GatedEngine
-
-CLASSES = ClassTable(tuple(f"class_{n}" for n in range(10)), (None,) * 10, ("",) * 10)
-SPEC = InputSpec(size=8, normalisation="unit")
-MODEL = ModelInfo("fake", "1", "gated", "none")
+from tests.inference.models import serving
 
 
 def png(red: int, size: int = 12) -> bytes:
@@ -34,9 +30,9 @@ def png(red: int, size: int = 12) -> bytes:
 async def classifying(engine: GatedEngine, **changes: Any) -> AsyncIterator[Classifier]:
     defaults: dict[str, Any] = {"grace_s": 0, "deadline_ms": 60_000, "max_batch": 16, "max_wait_ms": 5}
     settings = Settings(**(defaults | changes))
-    async with Worker(engine, MODEL, classes=10, input_size=8, max_batch=1) as worker:
+    async with Worker(serving(engine), max_batch=1) as worker:
         await worker.loaded()
-        async with Classifier(worker, CLASSES, SPEC, settings) as classifier:
+        async with Classifier(worker, settings) as classifier:
             try:
                 yield classifier
             finally:
@@ -81,9 +77,9 @@ async def test_pictures_are_kept_but_those_of_archives() -> None:
         kept.append(data)
 
     settings = Settings(grace_s=0)
-    async with Worker(GatedEngine(), MODEL, classes=10, input_size=8, max_batch=1) as worker:
+    async with Worker(serving(GatedEngine()), max_batch=1) as worker:
         await worker.loaded()
-        async with Classifier(worker, CLASSES, SPEC, settings, keep_picture=keep) as classifier:
+        async with Classifier(worker, settings, keep_picture=keep) as classifier:
             await classifier.classify(png(1))
             await classifier.classify(png(2), lane=BULK)
     assert kept == [png(1)]
@@ -232,8 +228,8 @@ async def test_full_queue_refuses_before_decoding() -> None:
 async def test_not_ready_while_loading() -> None:
     """A client that comes too early is told to try again."""
     engine = GatedEngine()
-    worker = Worker(engine, MODEL, classes=10, input_size=8, max_batch=1)
-    async with worker, Classifier(worker, CLASSES, SPEC, Settings()) as classifier:
+    worker = Worker(serving(engine), max_batch=1)
+    async with worker, Classifier(worker, Settings()) as classifier:
         with pytest.raises(NotReady, match="loading"), classifier.admission():
             pass
         await worker.loaded()
@@ -328,8 +324,8 @@ async def test_receipts_are_observed() -> None:
     """Metrics see every answer's receipt."""
     seen: list[Receipt] = []
     engine = GatedEngine()
-    async with Worker(engine, MODEL, classes=10, input_size=8, max_batch=1) as worker:
+    async with Worker(serving(engine), max_batch=1) as worker:
         await worker.loaded()
-        async with Classifier(worker, CLASSES, SPEC, Settings(), observe_receipt=seen.append) as classifier:
+        async with Classifier(worker, Settings(), observe_receipt=seen.append) as classifier:
             prediction = await classifier.classify(png(1))
     assert seen == [prediction.receipt]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.inference.lanes import BULK, INTERACTIVE, Job, Lane, Lanes
+from service.inference.lanes import BULK, INTERACTIVE, QUIET_S, Job, Lane, Lanes
 from service.inference.overload import Overload
 
 
@@ -100,3 +100,45 @@ def test_discard_forgets_a_job_of_either_lane(loop: asyncio.AbstractEventLoop) -
     lanes.discard(other)
     assert len(lanes) == 0
     assert list(lanes) == []
+
+
+@pytest.mark.parametrize(
+    ("cycle_s", "count", "bulk"),
+    [(0.017, 4, 4), (0.017, 16, 16), (0.017, 1, 4), (0.055, 4, 4), (0.2, 4, 99)],
+)
+def test_bulk_beside_a_lone_caller(loop: asyncio.AbstractEventLoop, cycle_s: float, count: int, bulk: int) -> None:
+    """A caller who asks again at once meets bulk in at most every 25th batch, a quarter of it; one who takes a fifth
+    of a second meets it in none, and bulk has all of the time in between."""
+    lanes = Lanes[int, int](Overload())
+    waiting = set(fill(lanes, loop, BULK, *[0] * 2000))
+    mixed = done = 0
+    now = 0.0
+    for _ in range(100):
+        callers = fill(lanes, loop, INTERACTIVE, now)
+        assert lanes.rests_until <= now
+        batch, _ = lanes.take(count, now, item_s=0.01)
+        assert batch[-1:] == callers or count == 1
+        mixed += len(batch) > 1 or batch != callers
+        done += len(waiting.intersection(batch))
+        for job in callers:
+            lanes.discard(job)
+        again, now = now + cycle_s, now + 0.01
+        while (now := max(now, lanes.rests_until)) < again:
+            batch, _ = lanes.take(count, now, item_s=0.01)
+            assert len(batch) == 1
+            done, now = done + 1, now + 0.01
+        now = again
+    assert mixed == (4 if cycle_s < 0.1 else 0)
+    assert done == bulk if cycle_s < 0.1 else done > bulk
+
+
+def test_callers_do_not_rest(loop: asyncio.AbstractEventLoop) -> None:
+    """Only bulk jobs wait for quiet, and not for ever."""
+    lanes = Lanes[int, int](Overload())
+    fill(lanes, loop, INTERACTIVE, 0)
+    fill(lanes, loop, BULK, 0)
+    assert lanes.rests_until < 0
+    lanes.take(1, now=0, item_s=0.01)
+    assert lanes.rests_until == 0.01 + QUIET_S
+    fill(lanes, loop, INTERACTIVE, 0)
+    assert lanes.rests_until < 0

@@ -1,4 +1,4 @@
-"""The engine's thread: one at a time, checked results, honest status."""
+"""The model that answers: one thread, checked results, honest status, a new engine for a broken one."""
 
 import asyncio
 import threading
@@ -7,18 +7,31 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from service.errors import ModelUnavailable
+from service.errors import ModelUnavailable, NotReady, StartError
+from service.inference.engine_thread import CLOSE_S
 from service.inference.engines.engine import Pixels, Scores
-from service.inference.predictions import ModelInfo
-from service.inference.worker import CLOSE_S, Worker
+from service.inference.worker import FAILURES, Worker
 from tests.fakes import GatedEngine
+from tests.inference.models import MODEL, serving
+from tests.world import until
 
-MODEL = ModelInfo("fake", "1", "gated", "none")
 PICTURES = [np.full((4, 4, 3), value, np.uint8) for value in (25, 128, 230)]
 
 
-def worker(engine: GatedEngine) -> Worker:
-    return Worker(engine, MODEL, classes=engine.classes, input_size=4, max_batch=2)
+class Faulty(GatedEngine):
+    """Once it is loaded, every answer goes through `fault`."""
+
+    fault: Callable[[Scores], Scores] | None = None
+
+    def scores(self, pixels: Pixels) -> Scores:
+        good = super().scores(pixels)
+        return self.fault(good) if self.fault else good
+
+
+def worker(*engines: GatedEngine, timeout_s: float = 60) -> Worker:
+    """On these engines, one after another."""
+    coming = iter(engines)
+    return Worker(serving(lambda: next(coming), size=4), max_batch=2, timeout_s=timeout_s)
 
 
 async def test_loads_and_warms_before_ready() -> None:
@@ -35,19 +48,26 @@ async def test_each_picture_gets_its_own_row() -> None:
     """A batch's scores come back in order, and equal what each gives alone."""
     engine = GatedEngine()
     async with worker(engine) as running:
+        await running.loaded()
         together = await running.run(PICTURES)
         alone = [(await running.run([picture]))[0] for picture in PICTURES]
     for one, other in zip(together, alone, strict=True):
+        assert one is not None
+        assert other is not None
         np.testing.assert_allclose(one.scores, other.scores, atol=1e-6)
         assert one.model == MODEL
     assert [len(batch) for batch in engine.batches] == [3, 1, 1, 1]
 
 
 async def test_only_one_thread_touches_the_engine() -> None:
-    """load, warm_up, predict and close all happen in the same thread, which is not the loop's."""
+    """It is made, loaded, run and closed all in the same thread, which is not the loop's."""
     threads: set[int] = set()
 
     class Watched(GatedEngine):
+        def __init__(self) -> None:
+            threads.add(threading.get_ident())
+            super().__init__()
+
         def load(self) -> None:
             threads.add(threading.get_ident())
 
@@ -58,33 +78,59 @@ async def test_only_one_thread_touches_the_engine() -> None:
         def close(self) -> None:
             threads.add(threading.get_ident())
 
-    async with worker(Watched()) as running:
+    async with Worker(serving(Watched, size=4), max_batch=2) as running:
+        await running.loaded()
         await asyncio.gather(running.run(PICTURES), running.run(PICTURES))
     assert len(threads) == 1
     assert threading.get_ident() not in threads
 
 
-@pytest.mark.parametrize(
-    "bad",
-    [
-        pytest.param(lambda scores: scores[:1], id="too few rows"),
-        pytest.param(lambda scores: scores[:, :-1], id="too few classes"),
-        pytest.param(lambda scores: scores * np.nan, id="NaN"),
-        pytest.param(lambda scores: scores / 0 + np.inf, id="infinity"),
-    ],
-)
-@pytest.mark.filterwarnings("ignore:divide by zero")
+BAD = [
+    pytest.param(lambda scores: np.concatenate([scores, scores]), id="too many rows"),
+    pytest.param(lambda scores: scores[:, :-1], id="too few classes"),
+    pytest.param(lambda scores: scores * np.nan, id="NaN"),
+    pytest.param(lambda scores: scores + np.inf, id="infinity"),
+]
+
+
+@pytest.mark.parametrize("bad", BAD)
 async def test_bad_results_are_a_failed_run(bad: Callable[[Scores], Scores]) -> None:
     """What is not finite float32 (n, classes) never reaches a client."""
-
-    class Broken(GatedEngine):
-        def predict(self, pixels: Pixels) -> Scores:
-            return bad(super().predict(pixels))
-
-    async with worker(Broken()) as running:
+    engine = Faulty()
+    async with worker(engine) as running:
         await running.loaded()
+        engine.fault = bad
         with pytest.raises(ValueError, match="the engine returned"):
             await running.run(PICTURES)
+
+
+@pytest.mark.parametrize("bad", BAD)
+async def test_a_model_that_answers_nonsense_is_not_served(bad: Callable[[Scores], Scores]) -> None:
+    """T31: another number of classes than its table has, or NaN, shows before it is ready."""
+    engine = Faulty()
+    engine.fault = bad
+    async with worker(engine) as running:
+        with pytest.raises(StartError, match="fake 1 cannot answer: the engine returned"):
+            await running.loaded()
+        assert running.status == "failed"
+
+
+@pytest.mark.parametrize("error", [SystemExit(1), KeyboardInterrupt(), StopIteration(), asyncio.CancelledError()])
+async def test_nothing_out_of_the_engine_ends_the_loop(error: BaseException) -> None:
+    """T10: what asyncio takes for its own comes as an ordinary error (a StopIteration once left its caller waiting for
+    ever), and the thread computes the next."""
+
+    def fail(scores: Scores) -> Scores:
+        raise error
+
+    engine = Faulty()
+    async with worker(engine) as running:
+        await running.loaded()
+        engine.fault = fail
+        with pytest.raises(RuntimeError, match=type(error).__name__):
+            await running.run(PICTURES)
+        engine.fault = None
+        assert None not in await running.run(PICTURES)
 
 
 async def test_an_engine_that_hangs_does_not_hold_up_the_end() -> None:
@@ -99,6 +145,70 @@ async def test_an_engine_that_hangs_does_not_hold_up_the_end() -> None:
         assert not engine.closed
         engine.gate.set()
         await stuck
+
+
+async def test_a_hanging_engine_is_told_and_its_return_too() -> None:
+    """T9: after the limit callers hear so, the next ones at once; when the batch comes back it is ready again."""
+    engine = GatedEngine()
+    async with worker(engine, timeout_s=0.05) as running:
+        await running.loaded()
+        engine.gate.clear()
+        with pytest.raises(NotReady, match="does not come back"):
+            await running.run(PICTURES)
+        with pytest.raises(NotReady, match="does not come back"):
+            await running.run(PICTURES)
+        assert (running.status, running.totals) == ("failed", {"hung": 1})
+        engine.gate.set()
+        await until(lambda: running.status == "ready")
+        assert None not in await running.run(PICTURES)
+        assert len(engine.batches) == 2
+
+
+async def test_a_broken_engine_is_made_anew() -> None:
+    """T10: after some failures one after another, and when a blank picture fails, too, another engine takes over."""
+    broken, fresh = Faulty(), GatedEngine()
+    async with worker(broken, fresh) as running:
+        await running.loaded()
+        broken.fault = lambda scores: scores * np.nan
+        for _ in range(FAILURES):
+            with pytest.raises(ValueError, match="NaN"):
+                await running.run(PICTURES)
+        await until(lambda: running.totals["recreated"])
+        assert None not in await running.run(PICTURES)
+        await until(lambda: broken.closed)
+        assert (running.status, len(fresh.batches), running.totals["failed"]) == ("ready", 1, FAILURES)
+
+
+async def test_pictures_at_fault_do_not_cost_the_engine() -> None:
+    """T8: one that computes a blank picture is left alone, however many poisoned ones come."""
+    engine = GatedEngine()
+    engine.fail_when = 25
+    async with worker(engine) as running:
+        await running.loaded()
+        for _ in range(2 * FAILURES):
+            with pytest.raises(RuntimeError, match="poison"):
+                await running.run(PICTURES[:1])
+        assert running._recreating is not None
+        await running._recreating
+        assert (running.status, running.totals["recreated"]) == ("ready", 0)
+        assert None not in await running.run(PICTURES[1:])
+
+
+async def test_an_engine_that_cannot_be_made_anew_is_failed() -> None:
+    """T10: then only a restart helps, and the status says so."""
+
+    class Gone(GatedEngine):
+        def load(self) -> None:
+            raise ModelUnavailable("no such file")
+
+    broken = Faulty()
+    async with worker(broken, Gone()) as running:
+        await running.loaded()
+        broken.fault = lambda scores: scores * np.nan
+        for _ in range(FAILURES):
+            with pytest.raises(ValueError, match="NaN"):
+                await running.run(PICTURES)
+        await until(lambda: running.status == "failed")
 
 
 async def test_failed_load_is_told() -> None:

@@ -16,7 +16,8 @@ def put(registry: Registry, name: str = "pets", content: bytes = b"weights", **w
     weights = registry.folder.parent / "source" / "pets.weights.h5"
     weights.parent.mkdir(parents=True, exist_ok=True)
     weights.write_bytes(content)
+    classes = what.pop("classes", CLASSES)
     return registry.publish(
-        name, weights=weights, architecture="cnn", input_spec=InputSpec(32, "unit"), recipe=Recipe("cnn", 2, 32, 0),
-        metrics={"accuracy": 0.9}, classes=CLASSES, **what,
+        name, weights=weights, architecture="cnn", input_spec=InputSpec(32, "unit"),
+        recipe=Recipe("cnn", len(classes), 32, 0), metrics={"accuracy": 0.9}, classes=classes, **what,
     )  # fmt: skip

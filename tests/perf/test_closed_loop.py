@@ -6,7 +6,8 @@ import pytest
 
 from perf import closed_loop as module
 from perf.clients import ANSWERED, BROKEN, Asked
-from perf.closed_loop import closed_loop, metrics, ready, report
+from perf.closed_loop import closed_loop, metrics, report
+from perf.serving import ready
 from service.tuning.pictures import Distinct
 from tests.tuning.fake_service import FakeService
 

@@ -11,7 +11,8 @@ import orjson
 import pytest
 from PIL import Image
 
-from service.app import create_app, make_engine
+from service.app import create_app
+from service.construction import make_engine
 from service.errors import BadRequest, ModelUnavailable, StartError
 from service.models.registry import Registry
 from service.models.served import choose

@@ -3,12 +3,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.app import make_engine
+from service.construction import make_engine
 from service.models.served import choose
 from service.settings import Settings
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("prepared_models")
 @pytest.mark.parametrize("dark_on_light", [True, False])
 def test_the_shipped_demo_model_reads_digits_it_never_saw(dark_on_light: bool, tmp_path: Path) -> None:
     """At least 97 % of the held-out fifth, in ink on paper and in chalk on a board, measured through the engine."""

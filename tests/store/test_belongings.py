@@ -13,13 +13,15 @@ from service.errors import Conflict
 from service.settings import KeepImages
 from service.store import belongings, history
 from service.store.belongings import Belongings
-from service.store.database import Database
 from service.store.feedback import FeedbackDraft, FeedbackRow, FeedbackStore
 from service.store.history import HistoryDraft, HistoryRow, HistoryStore
-from service.store.jobs import Job, JobStore
+from service.store.job_rows import Job
+from service.store.jobs import JobStore
 from service.store.pictures import PictureStore
+from service.store.review import Doubt, ReviewStore
 from service.store.tokens import TokenStore
 from service.store.users import Role, User, UserStore
+from tests.world import make_database
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class World:
     history: HistoryStore
     pictures: PictureStore
     jobs: JobStore
+    review: ReviewStore
     belongings: Belongings
     ada: User
     bo: User
@@ -68,7 +71,7 @@ class World:
 
 @asynccontextmanager
 async def a_world(folder: Path, keep_images: KeepImages = "feedback") -> AsyncIterator[World]:
-    async with Database(folder / "glimt.db") as db, PictureStore(folder / "pictures") as pictures:
+    async with make_database(folder) as db, PictureStore(folder / "pictures") as pictures:
         users, tokens, feedback, jobs = UserStore(db), TokenStore(db), FeedbackStore(db), JobStore(db)
 
         async def forget(job: Job) -> None:
@@ -78,9 +81,10 @@ async def a_world(folder: Path, keep_images: KeepImages = "feedback") -> AsyncIt
             return await users.add(email=f"{name}@example.org", name=name, password_hash="$argon2id$", role=role)
 
         async with HistoryStore(db) as history:
-            owned = Belongings(users, tokens, feedback, history, pictures, keep_images, jobs, forget)
+            review = ReviewStore(db)
+            owned = Belongings(users, tokens, feedback, history, pictures, keep_images, jobs, forget, review)
             people = await person("ada", "user"), await person("bo", "admin")
-            yield World(users, tokens, feedback, history, pictures, jobs, owned, *people)
+            yield World(users, tokens, feedback, history, pictures, jobs, review, owned, *people)
 
 
 @pytest.fixture

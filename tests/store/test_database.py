@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.errors import Draining, StoreBusy, StoreFull, StoreUnusable
+from service.errors import Conflict, Draining, StoreBusy, StoreFull, StoreUnusable
 from service.store.database import Database
 
 Insert = Callable[[AsyncConnection], Awaitable[None]]
@@ -99,6 +99,18 @@ async def test_a_job_that_loses_the_transaction_fails_its_batch_and_acknowledges
     assert await words(db) == set()
     await db.write(word("later"))
     assert await words(db) == {"later"}
+
+
+async def test_the_reason_why_one_failed_is_not_its_neighbours(db: Database) -> None:
+    """When the transaction goes with a job that fails, the others were told its own error: an address was taken that
+    nobody had."""
+
+    async def taken(connection: AsyncConnection) -> None:
+        await sql("ROLLBACK")(connection)
+        raise Conflict("taken")
+
+    results = await asyncio.gather(*map(db.write, (word("a"), taken, word("b"))), return_exceptions=True)
+    assert [type(result) for result in results] == [OperationalError] * 3
 
 
 async def test_the_answer_comes_after_commit(db: Database, tmp_path: Path) -> None:

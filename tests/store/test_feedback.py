@@ -11,15 +11,15 @@ import pytest
 
 from service.errors import Conflict, InvalidField
 from service.store import feedback
-from service.store.database import Database
 from service.store.feedback import FeedbackDraft, FeedbackStore
+from tests.world import make_database
 
 CAT = FeedbackDraft(predicted_class="cat", score=0.9346, image_file_name="pet.png", feedback="it is a dog")
 
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[FeedbackStore]:
-    async with Database(tmp_path / "glimt.db") as db:
+    async with make_database(tmp_path) as db:
         yield FeedbackStore(db)
 
 
@@ -145,3 +145,20 @@ async def test_text_no_database_can_hold_is_refused(store: FeedbackStore, bad: s
     """NUL is refused by PostgreSQL, half a surrogate pair by UTF-8: a clear error for both, everywhere."""
     with pytest.raises(InvalidField, match="comment"):
         await store.add(replace(CAT, comment=bad), owner=None, idempotency_key=None)
+
+
+async def test_the_last_word_on_each_picture(store: FeedbackStore) -> None:
+    """The owner's own, in one reading; of pictures without any there is none."""
+    for owner, name, label in (
+        ("a", "1", "dog"),
+        ("a", "2", "cat"),
+        ("a", "1", "fox"),
+        ("b", "1", "owl"),
+        (None, "3", "x"),
+    ):
+        draft = replace(CAT, image_sha256=name * 64, verdict="wrong", correct_label=label)
+        await store.add(draft, owner=owner, idempotency_key=None)
+    found = await store.latest("a", [name * 64 for name in "123"])
+    assert {sha256: row.correct_label for sha256, row in found.items()} == {"1" * 64: "fox", "2" * 64: "cat"}
+    assert [row.correct_label for row in (await store.latest(None, ["3" * 64])).values()] == ["x"]
+    assert await store.latest("a", []) == {}

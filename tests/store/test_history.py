@@ -17,6 +17,7 @@ from service.store.database import Database
 from service.store.feedback import MAX_ID
 from service.store.history import Filter, HistoryDraft, HistoryStore
 from service.store.users import UserStore
+from tests.world import make_database
 
 CAT = HistoryDraft(
     user_id=1,
@@ -33,7 +34,7 @@ CAT = HistoryDraft(
 @pytest.fixture
 async def db(tmp_path: Path) -> AsyncIterator[Database]:
     """With two accounts, 1 and 2."""
-    async with Database(tmp_path / "glimt.db") as db:
+    async with make_database(tmp_path) as db:
         for name in ("ada", "bo"):
             await UserStore(db).add(email=f"{name}@example.org", name=name, password_hash="!", role="user")
         yield db

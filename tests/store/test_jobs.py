@@ -14,7 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.errors import NotFound
 from service.store import jobs
 from service.store.database import Database
-from service.store.jobs import ItemFilter, Job, JobItem, JobStore, items_table
+from service.store.job_rows import ItemFilter, Job, JobItem, items_table
+from service.store.jobs import JobStore
+from tests.world import make_database
 
 
 def answer(position: int, label: str = "cat", truth: str | None = None, score: float = 0.5) -> JobItem:
@@ -30,7 +32,7 @@ def skipped(position: int) -> JobItem:
 
 @pytest.fixture
 async def db(tmp_path: Path) -> AsyncIterator[Database]:
-    async with Database(tmp_path / "glimt.db") as db:
+    async with make_database(tmp_path) as db:
         yield db
 
 
@@ -102,6 +104,16 @@ async def test_beginning_again_keeps_the_first_start(store: JobStore) -> None:
     assert (again.status, again.started_at) == ("running", first)
 
 
+async def test_bytes_that_are_kept(store: JobStore) -> None:
+    """Of all the owner's archives, over or not, but for those nobody could read, which are gone."""
+    for code in (None, "archive_unreadable", "archive_invalid", "archive_too_large"):
+        job = await store.add("ada", "a.zip", 2**40)
+        await store.end(job.id, "failed", code=code)
+    await store.add("ada", "b.zip", 1)
+    await store.add(None, "c.zip", 5)
+    assert [await store.kept_bytes(owner) for owner in ("ada", None, "bo")] == [2 * 2**40 + 1, 5, 0]
+
+
 async def test_others_do_not_see_it(store: JobStore) -> None:
     """Neither anybody nor another account; and of ids that cannot be there is none."""
     mine, anybodys = await store.add("7", "a.zip", 1), await store.add(None, "b.zip", 1)
@@ -150,6 +162,10 @@ async def filled(store: JobStore) -> Job:
         (ItemFilter(most=0.15), [0, 1, 3]),
         (ItemFilter(label="dog", status="done", most=0.35), [1, 3, 7]),
         (ItemFilter(label="bird"), []),
+        (ItemFilter(wrong=frozenset({"cat"})), [1, 3, 7, 9]),
+        (ItemFilter(wrong=frozenset({"cat"}), most=0.2), [1, 3]),
+        (ItemFilter(wrong=frozenset({"dog"})), []),
+        (ItemFilter(wrong=frozenset()), []),
     ],
 )
 async def test_items_by_filter(store: JobStore, filled: Job, chosen: ItemFilter, positions: list[int]) -> None:
@@ -230,6 +246,7 @@ async def test_old_jobs(store: JobStore) -> None:
         (ItemFilter(label="cat"), "job_items_by_label (job_id=? AND label=? AND position>?)"),
         (ItemFilter(status="failed"), "job_items_by_status (job_id=? AND status=? AND position>?)"),
         (ItemFilter(most=0.5), "sqlite_autoindex_job_items_1 (job_id=? AND position>?)"),
+        (ItemFilter(wrong=frozenset({"cat", "dog"})), "sqlite_autoindex_job_items_1 (job_id=? AND position>?)"),
     ],
 )
 async def test_items_are_found_by_an_index(db: Database, filled: Job, chosen: ItemFilter, index: str) -> None:
@@ -238,7 +255,7 @@ async def test_items_are_found_by_an_index(db: Database, filled: Job, chosen: It
     statement = select(items_table).where(*where).order_by(items_table.c.position).limit(60)
 
     async def plan(connection: AsyncConnection) -> list[Any]:
-        compiled = statement.compile(dialect=connection.dialect)
+        compiled = statement.compile(dialect=connection.dialect, compile_kwargs={"render_postcompile": True})
         values = tuple(compiled.params[name] for name in compiled.positiontup or ())
         return list(await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}", values))
 

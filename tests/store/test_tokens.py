@@ -12,6 +12,7 @@ from service.store.database import Database
 from service.store.feedback import MAX_ID
 from service.store.tokens import MAX_TOKENS, Kind, TokenStore
 from service.store.users import User, UserStore
+from tests.world import make_database
 
 NOW = datetime.now(UTC)
 
@@ -36,7 +37,7 @@ class World:
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    async with Database(tmp_path / "glimt.db") as db:
+    async with make_database(tmp_path) as db:
         ada = await UserStore(db).add(email="ada@example.org", name="Ada", password_hash="old", role="user")
         yield World(db, ada)
 

@@ -12,6 +12,7 @@ from service.store.database import Database
 from service.store.feedback import MAX_ID, FeedbackDraft, FeedbackStore
 from service.store.tokens import TokenStore
 from service.store.users import UNUSABLE, Role, User, UserStore
+from tests.world import make_database
 
 SAID = FeedbackDraft(predicted_class="cat", score=0.9, image_file_name="a.png", feedback="no")
 
@@ -31,7 +32,7 @@ class World:
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    async with Database(tmp_path / "glimt.db") as db:
+    async with make_database(tmp_path) as db:
         yield World(db)
 
 

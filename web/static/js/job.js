@@ -21,7 +21,7 @@ sheet.addEventListener("htmx:beforeRequest", (event) => {
 sheet.addEventListener("htmx:sendError", (event) => event.target.href && location.assign(event.target.href))
 document.body.addEventListener("htmx:afterSwap", (event) => {
   if (event.detail.target === body && !dialog.open) dialog.showModal()
-  if (event.detail.target === sheet) document.getElementById("sheet-title").focus()
+  if (event.detail.target === sheet && event.detail.requestConfig.elt.matches("a")) document.getElementById("sheet-title").focus()
   if (dialog.open) opener?.classList.toggle("corrected", Boolean(body.querySelector(".thanks")))
 })
 dialog.addEventListener("click", (event) => event.target === dialog && dialog.close()) // beside it

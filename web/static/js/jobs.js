@@ -2,69 +2,16 @@
 
 import { watchHealth } from "./health.js"
 import { watchRows } from "./rows.js"
-import { watchTray } from "./tray.js"
-import { Uploads } from "./uploads.js"
+import { watchZips } from "./zips.js"
 
-const uploads = new Uploads("/jobs")
-const form = document.getElementById("zips")
-const message = document.getElementById("zips-message")
-const list = document.getElementById("jobs")
 const announcer = document.getElementById("announcer")
+const announce = (words) => { announcer.textContent = words }
 
 watchHealth(document.getElementById("health"))
-watchRows(document.body, (words) => { announcer.textContent = words })
-watchTray(form, message, (files) => {
-  for (const file of files) if (fits(file)) send(file)
+watchRows(document.body, announce)
+watchZips({
+  address: "/jobs",
+  list: document.getElementById("jobs"),
+  otherwise: "Pack the pictures into one; a few pictures go on the first page.",
+  announce,
 })
-
-function fits(file) {
-  if (!/\.zip$/i.test(file.name) && !/zip/.test(file.type)) {
-    message.textContent = `${file.name} is no zip. Pack the pictures into one; a few pictures go on the first page.`
-  } else if (file.size > Number(form.dataset.maxBytes)) {
-    message.textContent = `${file.name} is too large: the limit is ${form.dataset.maxBytes / 2 ** 20} MiB. Split it.`
-  } else return true
-  return false
-}
-
-async function send(file) {
-  const row = document.getElementById("upload-template").content.firstElementChild.cloneNode(true)
-  const abort = new AbortController()
-  row.querySelector(".job-name").textContent = file.name
-  const stop = row.querySelector(".stop")
-  stop.setAttribute("aria-label", `Cancel ${file.name}`)
-  stop.addEventListener("click", () => {
-    abort.abort()
-    row.remove()
-    document.getElementById("zip").focus()
-  })
-  list.prepend(row)
-  try {
-    const answer = await uploads.send(file, { signal: abort.signal, onProgress: (share) => progress(row, share) })
-    show(row, file, answer)
-  } catch (reason) {
-    if (!abort.signal.aborted) throw reason // else the row is gone, nobody waits
-  }
-}
-
-function progress(row, share) {
-  const bar = row.querySelector("progress")
-  if (share < 1) bar.value = share * 100
-  else bar.removeAttribute("value") // how long the disk takes is not known
-  row.querySelector(".job-state").textContent = share < 1 ? "Sending" : "Storing"
-  row.querySelector(".sent").textContent = share < 1 ? `${Math.round(share * 100)} %` : ""
-}
-
-function show(row, file, { status, html }) {
-  if (status >= 200 && status < 300) {
-    htmx.swap(row, html, { swapStyle: "innerHTML" })
-    announcer.textContent = `${file.name} has arrived.`
-    return
-  }
-  row.querySelector(".job").dataset.state = "refused"
-  row.querySelector("progress").remove()
-  const said = row.querySelector(".job-said")
-  if (status === 0) said.replaceWith(document.getElementById("offline-template").content.cloneNode(true))
-  else htmx.swap(said, html, { swapStyle: "outerHTML" })
-  row.querySelector(".stop").textContent = "Close"
-  announcer.textContent = `${file.name}: ${row.querySelector(".problem-title")?.textContent}`
-}

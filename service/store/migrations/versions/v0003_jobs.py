@@ -18,6 +18,7 @@ def upgrade() -> None:
         sa.Column("started_at", sa.DateTime(timezone=True)),
         sa.Column("ended_at", sa.DateTime(timezone=True)),
         sa.Column("file_name", sa.String(255), nullable=False),
+        sa.Column("folder", sa.String(4096)),
         sa.Column("bytes", sa.BigInteger, nullable=False),
         sa.Column("status", sa.String(9), nullable=False),
         sa.Column("error_code", sa.String(50)),

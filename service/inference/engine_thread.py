@@ -1,0 +1,201 @@
+"""An engine and the one thread that owns it: everything that touches the engine runs there, one after another."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import NotReady, StartError
+from service.inference.calibration import Curve, best, keep_curve, measure, read_curve, still_true
+from service.inference.engines.engine import Engine
+from service.inference.predictions import ModelInfo
+from service.inference.serving import Serving
+
+T = TypeVar("T")
+
+CLOSE_S = 2.0  # an engine that hangs must not hold up the end of the process
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """One picture's probabilities, float32 (classes,), and what made them."""
+
+    scores: NDArray[np.float32]
+    serving: Serving
+    infer_ms: float
+
+    @property
+    def model(self) -> ModelInfo:
+        """The model that made them."""
+        return self.serving.model
+
+
+class EngineThread:
+    """`await load(...)`, any number of `run`, then `retire`, or `close` to wait for it."""
+
+    def __init__(self, serving: Serving) -> None:
+        self.serving = serving
+        self.curve: Curve = ()
+        self.hangs = False  # a run has not come back in time, and still has not
+        self._engine: Engine | None = None
+        self._thread = ThreadPoolExecutor(1, "engine")
+
+    async def load(self, max_batch: int | None, *, measures: bool = True, at_least: int = 1) -> None:
+        """Make the engine, load, warm and try it. Every batch up to `max_batch`, or `at_least`, was run once then.
+
+        `max_batch` None: up to what the kept curve says is best; it is measured now if need be and `measures`.
+        Raises StartError when its files cannot be used or its scores make no sense. Cancelling does not stop the
+        thread: `retire` afterwards.
+        """
+        started = time.perf_counter()
+        await self.call(self._make)
+        self.curve = await self.call(lambda: self._calibrate(measures and max_batch is None))
+        largest = max(at_least, max_batch or best(self.curve).max_batch)
+        await self.call(lambda: self._loaded.warm_up(warm_up_sizes(largest)))
+        await self.call(self._try)
+        model, engine = self.serving.model, self._loaded.name
+        log.info("%s %s is warm on %s after %.1f s", model.name, model.version, engine, time.perf_counter() - started)
+
+    async def run(self, items: list[NDArray[np.uint8]], timeout_s: float) -> list[Scored | None]:
+        """Compute one batch: uint8 (h, w, 3) pictures in, their scores out in the same order; None for those that
+        were decoded for a model with another input size.
+
+        Raises ValueError when the engine returns another shape than (n, classes), or NaN; RuntimeError for what would
+        end the thread; NotReady after `timeout_s`, and from then on at once until the engine has come back.
+        """
+        if self.hangs:
+            raise _hanging()
+        size = self.serving.input.size
+        fresh = [item for item in items if len(item) == size]
+        try:
+            async with asyncio.timeout(timeout_s) as limit:
+                scored = iter(await self.call(lambda: self.predict(fresh)) if fresh else ())
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            self._wait_for_return(timeout_s)
+            raise _hanging() from error
+        return [next(scored) if len(item) == size else None for item in items]
+
+    async def is_well(self, timeout_s: float) -> bool:
+        """Whether it can compute anything: if so, whatever failed was the pictures' fault."""
+        try:
+            await self.run([self._blank(1)[0]], timeout_s)
+        except Exception:
+            return False
+        return True
+
+    async def call(self, work: Callable[[], T]) -> T:
+        """Run it in the thread, after all that was given to it before."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: _contained(work))
+
+    def predict(self, items: list[NDArray[np.uint8]]) -> list[Scored]:
+        """For use inside `call`: the scores of pictures of the right size. Raises as `run`."""
+        started = time.perf_counter()
+        pixels = items[0][np.newaxis] if len(items) == 1 else np.stack(items)
+        scores = self._loaded.predict(pixels)
+        if scores.shape != (len(items), len(self.serving.classes)):
+            raise ValueError(f"the engine returned {scores.shape}, not {(len(items), len(self.serving.classes))}")
+        if not np.isfinite(scores).all():
+            raise ValueError("the engine returned NaN or infinity")
+        infer_ms = (time.perf_counter() - started) * 1000
+        return [Scored(row.copy(), self.serving, infer_ms) for row in scores]  # a view would keep the whole batch
+
+    def retire(self) -> None:
+        """Close the engine once what runs has come back; its thread then ends. Waits for nothing."""
+        self._thread.submit(self._close)
+        self._thread.shutdown(wait=False)
+
+    async def close(self) -> None:
+        """`retire`, and wait for it, but not for an engine that does not come back."""
+        closing = asyncio.ensure_future(self.call(self._close))
+        done, _ = await asyncio.wait([closing], timeout=CLOSE_S)
+        if not done:
+            log.error("the engine does not come back; its thread is left behind")
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def _loaded(self) -> Engine:
+        if self._engine is None:
+            raise RuntimeError("load the engine first")
+        return self._engine
+
+    def _make(self) -> None:
+        self._engine = self.serving.engine()
+        self._engine.load()
+
+    def _close(self) -> None:
+        try:
+            if self._engine is not None:
+                self._engine.close()
+        except Exception:
+            log.exception("the engine could not be closed")
+        self._engine = None
+
+    def _calibrate(self, measures: bool) -> Curve:
+        """The curve as kept; else, when it is needed, as measured now."""
+        file = self.serving.curve_file
+        kept = read_curve(file) if file else ()
+        if not measures or still_true(kept, self._run_blank):
+            return kept
+        curve = measure(self._run_blank)
+        if file:
+            keep_curve(file, curve)
+        return curve
+
+    def _try(self) -> None:
+        try:
+            self.predict([self._blank(1)[0]])
+        except ValueError as error:
+            model = self.serving.model
+            raise StartError(f"{model.name} {model.version} cannot answer: {error}.") from error
+
+    def _run_blank(self, n: int) -> None:
+        self._loaded.predict(self._blank(n))
+
+    def _blank(self, n: int) -> NDArray[np.uint8]:
+        size = self.serving.input.size
+        return np.zeros((n, size, size, 3), np.uint8)
+
+    def _wait_for_return(self, timeout_s: float) -> None:
+        """What is given to the thread now runs when the hanging call has ended."""
+        log.critical("%s has not come back for %g s", self.serving.model.name, timeout_s)
+        self.hangs = True
+
+        def back(done: asyncio.Future[None]) -> None:
+            if not done.cancelled():
+                self.hangs = False
+                log.warning("%s has come back", self.serving.model.name)
+
+        asyncio.get_running_loop().run_in_executor(self._thread, lambda: None).add_done_callback(back)
+
+
+def warm_up_sizes(max_batch: int) -> list[int]:
+    """The batch sizes run once before ready, because an engine plans each when it first meets it.
+
+    Up to 16 that is every size; beyond, eighths of the largest stand for what lies between, or the start would
+    take minutes.
+    """
+    return sorted({*range(1, min(max_batch, 16) + 1), *(max_batch * n // 8 for n in range(1, 9))} - {0})
+
+
+def _contained(work: Callable[[], T]) -> T:
+    """A SystemExit, or what asyncio takes for its own, must not travel from an engine into the event loop."""
+    try:
+        return work()
+    except BaseException as error:
+        if isinstance(error, Exception) and not isinstance(error, StopIteration):
+            raise
+        raise RuntimeError(f"the engine raised {error!r}") from error
+
+
+def _hanging() -> NotReady:
+    return NotReady("The model does not come back from a batch; the log says since when.", retry_after_s=60)

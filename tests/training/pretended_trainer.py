@@ -1,0 +1,54 @@
+"""Plays the trainer's process: `python -m tests.training.pretended_trainer RUN_FOLDER --with-parent`.
+
+The order's name says which part.
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from service.training.runs import Epoch, Run, Runs
+
+EPOCH = Epoch(
+    phase="head", epoch=1, loss=1.2, accuracy=0.5, val_loss=1.1, val_accuracy=0.625, learning_rate=0.001, seconds=2.0
+)
+
+
+def fails(run: Run) -> int:
+    run.write(run.status().model_copy(update={"state": "failed", "code": "bad_request", "detail": "Too few pictures."}))
+    return 1
+
+
+def dies(run: Run) -> int:
+    run.write(run.status().model_copy(update={"state": "fitting"}))
+    return -9
+
+
+def refuses(run: Run) -> int:
+    print("Not today.", file=sys.stderr)
+    return 1
+
+
+def is_interrupted(run: Run) -> int:
+    """Ctrl-C is pressed once there is an epoch; then it waits for the signal to end."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    run.add(EPOCH)
+    run.write(run.status().model_copy(update={"state": "fitting", "step": 1, "steps": 20}))
+    os.kill(os.getppid(), signal.SIGINT)
+    signal.sigwait({signal.SIGTERM})
+    run.write(run.status().model_copy(update={"state": "cancelled"}))
+    return 130
+
+
+def main() -> int:
+    run = Run(Path(sys.argv[1]))
+    assert sys.argv[2:] == ["--with-parent"]
+    assert os.environ["GLIMT_DATA_DIR"] == str(run.folder.parents[1])
+    part = {"fails": fails, "dies": dies, "refuses": refuses, "interrupted": is_interrupted}[run.order.name]
+    with Runs(run.folder.parents[1]).training(run):
+        return part(run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
