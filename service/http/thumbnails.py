@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from service.errors import ImageError, NotFound
 from service.inference import images
-from service.inference.thumbnails import thumbnail
+from service.inference.thumbnails import SIDE_PIXELS, thumbnail
 from service.store.pictures import PictureStore
 
 _NOT_KEPT = "This picture was not kept."
@@ -17,8 +17,9 @@ _NOT_KEPT = "This picture was not kept."
 class Thumbnails:
     """One is made at a time: a page asks for two dozen at once, and each may be of 50 megapixels."""
 
-    def __init__(self, pictures: PictureStore, limits: images.Limits) -> None:
+    def __init__(self, pictures: PictureStore, limits: images.Limits, side: int = SIDE_PIXELS) -> None:
         self._pictures = pictures
+        self._side = side
         self._limits = limits
         self._turn = asyncio.Semaphore()
 
@@ -34,7 +35,7 @@ class Thumbnails:
             if data is None:
                 raise NotFound(_NOT_KEPT)
             try:
-                return await asyncio.to_thread(thumbnail, data, self._limits)
+                return await asyncio.to_thread(thumbnail, data, self._limits, self._side)
             except ImageError as error:
                 raise NotFound(f"This picture cannot be shown: {error.detail}") from error
 

@@ -18,7 +18,17 @@ from service.http.access import name_of
 from service.http.job_queries import NewJobQuery, ZipForm
 from service.http.json_answer import json_answer
 from service.http.json_body import read_model
-from service.http.operation import JSON, LOCATION, MULTIPART, WRITE_ERRORS, ZIP, Errors, Operation
+from service.http.operation import (
+    ETAG,
+    IF_NONE_MATCH,
+    JSON,
+    LOCATION,
+    MULTIPART,
+    WRITE_ERRORS,
+    ZIP,
+    Errors,
+    Operation,
+)
 from service.http.query import read_query
 from service.http.trainer_desk import TrainerDesk
 from service.http.training_documents import (
@@ -128,10 +138,16 @@ class TrainingEndpoints:
         comparison with the model that was served."""
         return Response(await self._desk.report(request), media_type=JSON)
 
-    @Operation("training", {200: {"image/jpeg": bytes}})
+    @Operation("training", {200: {"image/jpeg": bytes}, 304: {}}, takes=(IF_NONE_MATCH,), sends=(ETAG,))
     async def picture(self, request: Request) -> Response:
-        """See a picture of a run as the model saw it. Reports name pictures by this index."""
-        return Response(await self._desk.picture(request), media_type="image/jpeg")
+        """See a picture of a run as the model saw it. Reports name pictures by this index. A browser asks each time
+        whether it still may."""
+        run, index = request.path_params["run"], request.path_params["index"]
+        headers = {"Cache-Control": "private, no-cache", "ETag": f'"{run}-{index}"'}  # one index is one picture, always
+        found = await self._desk.picture(request)
+        if request.headers.get("if-none-match") == headers["ETag"]:
+            return Response(status_code=304, headers=headers)
+        return Response(found, 200, headers, "image/jpeg")
 
     @Operation("training", {200: {"image/png": bytes}})
     async def sheet(self, request: Request) -> Response:

@@ -133,10 +133,13 @@ class TrainingPages:
     @Operation("page", PAGE, query=CellQuery)
     async def cell(self, request: Request) -> Response:
         """Test pictures of one class that were taken for another."""
+        run = await self._desk.trainings.in_thread(lambda: self._desk.run(request))
         query = read_query(request, CellQuery)
-        run, (count, samples) = await self._desk.trainings.in_thread(lambda: self._cell(request, query))
+        about, (count, samples) = await self._desk.trainings.in_thread(
+            lambda: (run_document(run), cell(run, query.truth, query.label))
+        )
         name = "_training_cell.html" if _is_fragment(request) else "training_cell.html"
-        return self._render(request, name, run=run, count=count, samples=samples, cell=query)
+        return self._render(request, name, run=about, count=count, samples=samples, cell=query)
 
     @Operation("page", PAGE | GO, query=LiveQuery, errors=(Conflict,))
     async def cancel(self, request: Request) -> Response:
@@ -163,10 +166,6 @@ class TrainingPages:
         except Conflict as error:
             return await self._run(request, error)
         return go("/training?done=run")
-
-    def _cell(self, request: Request, query: CellQuery) -> tuple[dict[str, Any], Any]:
-        run = self._desk.run(request)
-        return run_document(run), cell(run, query.truth, query.label)
 
     async def _row(self, request: Request, query: LiveQuery) -> Response:
         about, epochs = await self._desk.trainings.in_thread(lambda: self._standing(request))

@@ -9,10 +9,10 @@ SIDE_PIXELS = 128
 _QUALITY = 80  # of the JPEG: 3 to 6 KB
 
 
-def thumbnail(data: bytes, limits: images.Limits) -> bytes:
-    """The picture, upright, within SIDE_PIXELS by SIDE_PIXELS, as a JPEG file. Raises as `images.decode`."""
-    pixels = images.decode(data, limits, SIDE_PIXELS).pixels
-    pixels.thumbnail((SIDE_PIXELS, SIDE_PIXELS))
+def thumbnail(data: bytes, limits: images.Limits, side: int = SIDE_PIXELS) -> bytes:
+    """The picture, upright, within `side` by `side` pixels, as a JPEG file. Raises as `images.decode`."""
+    pixels = images.decode(data, limits, side).pixels
+    pixels.thumbnail((side, side))
     file = BytesIO()
     pixels.save(file, "JPEG", quality=_QUALITY)
     return file.getvalue()

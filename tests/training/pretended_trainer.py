@@ -41,11 +41,57 @@ def is_interrupted(run: Run) -> int:
     return 130
 
 
+def waits(run: Run) -> int:
+    """For its parent to want its end."""
+    begin(run)
+    sys.stdin.buffer.read()
+    run.write(run.status().model_copy(update={"state": "cancelled"}))
+    return 130
+
+
+def once(run: Run) -> int:
+    """Waits, and is done when it is started again."""
+    return succeeds(run) if run.epochs() else waits(run)
+
+
+def deaf(run: Run) -> int:
+    """Does not end by itself."""
+    begin(run)
+    signal.sigwait({signal.SIGUSR1})
+    return 0
+
+
+def begin(run: Run) -> None:
+    run.add(EPOCH)
+    run.write(run.status().model_copy(update={"state": "fitting", "step": 1, "steps": 20}))
+
+
+def succeeds(run: Run) -> int:
+    run.write(run.status().model_copy(update={"state": "done", "version": f"{run.order.name}:0123456789ab"}))
+    return 0
+
+
+PARTS = {
+    "fails": fails,
+    "dies": dies,
+    "refuses": refuses,
+    "interrupted": is_interrupted,
+    "waits": waits,
+    "once": once,
+    "deaf": deaf,
+}
+
+
+def command(run_folder: Path) -> list[str]:
+    """In the place of processes.trainer."""
+    return [sys.executable, "-m", "tests.training.pretended_trainer", str(run_folder), "--with-parent"]
+
+
 def main() -> int:
     run = Run(Path(sys.argv[1]))
     assert sys.argv[2:] == ["--with-parent"]
     assert os.environ["GLIMT_DATA_DIR"] == str(run.folder.parents[1])
-    part = {"fails": fails, "dies": dies, "refuses": refuses, "interrupted": is_interrupted}[run.order.name]
+    part = PARTS.get(run.order.name, succeeds)
     with Runs(run.folder.parents[1]).training(run):
         return part(run)
 
