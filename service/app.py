@@ -31,9 +31,10 @@ from service.errors import EmailTaken, GlimtError, StartError
 from service.http.account_pages import AccountPages
 from service.http.accounts import AccountEndpoints
 from service.http.batching import Batching
-from service.http.classify import Classify, note_nothing
+from service.http.classify import Classify, note_nothing, noting_all
 from service.http.cors import open_to
 from service.http.docs import Docs
+from service.http.explain import Explain
 from service.http.feedback import FeedbackEndpoints
 from service.http.history import HistoryEndpoints, noting
 from service.http.hosts import Hosts
@@ -50,6 +51,8 @@ from service.http.people_pages import PeoplePages
 from service.http.presentation import make_templates
 from service.http.problems import Problems
 from service.http.reference import ReferenceA
+from service.http.review_desk import ReviewDesk, doubting
+from service.http.review_pages import ReviewPages
 from service.http.routes import Desks, make_account_routes, make_routes
 from service.http.trainer_desk import TrainerDesk
 from service.http.training import TrainingEndpoints
@@ -63,11 +66,14 @@ from service.models.activation import Activation
 from service.models.served import ServedModel
 from service.settings import Settings
 from service.store.database import Database
+from service.store.doubts import Doubts
 from service.store.feedback import FeedbackStore
 from service.store.history import HistoryStore
 from service.store.jobs import JobStore
 from service.store.pictures import PictureStore
 from service.store.retention import Retention
+from service.store.review import ReviewStore
+from service.training.explainer import Explainer
 from service.training.trainings import Trainings
 
 log = logging.getLogger(__name__)
@@ -93,6 +99,7 @@ class House:
     passwords: Passwords
     accounts: Accounts
     trainings: Trainings
+    doubts: Doubts
     loop: asyncio.AbstractEventLoop | None = None
 
     def drain(self) -> None:
@@ -173,7 +180,7 @@ def create_app(
 
     def serving_of(served: ServedModel) -> Serving:
         serving = make_serving(served, settings)
-        return serving if engine is None else replace(serving, engine=lambda: engine)
+        return serving if engine is None else replace(serving, engine=lambda: engine, keras=None)
 
     worker = make_worker(serving_of(served), settings)
     classifier = Classifier(
@@ -186,6 +193,8 @@ def create_app(
     activation = Activation(settings, worker, classifier.shadow, serving_of)
     metrics.watch(classifier.stats, lambda: classifier.model, lambda: classifier.status == "ready")
     metrics.watch_models(worker.totals, classifier.shadow.totals)
+    sizes = {"tasks": lambda: len(asyncio.all_tasks()), "cache_entries": lambda: classifier.kept}
+    metrics.watch_sizes(sizes | {"held_bytes": lambda: classifier.memory.held})
     passwords, history = passwords or Passwords(), HistoryStore(database)
     accounts = make_accounts(settings, database, passwords)
     jobs = JobStore(database)
@@ -194,25 +203,31 @@ def create_app(
     retention = Retention(partial(belongings.expire, settings.history_days), partial(bulk.expire, settings.job_days))
     own_jobs = make_own_jobs(settings, jobs, bulk, classifier)
     trainings = Trainings(settings, feedback, pictures)
+    review = ReviewStore(database)
+    doubts = Doubts(review, pictures, belongings.forget, most=settings.reviewed_pictures)
     house = House(
         database, pictures, history, retention, worker, classifier, bulk, own_jobs, metrics, passwords, accounts,
-        trainings,
+        trainings, doubts,
     )  # fmt: skip
 
     templates = make_templates(WEB)
     problems = Problems(templates)
     notes = FeedbackEndpoints(feedback, pictures, belongings)
-    note = noting(history) if settings.history_days else note_nothing
+    note = noting_all(noting(history) if settings.history_days else note_nothing, doubting(doubts))
     classify = Classify(classifier, settings, note)
     gate = make_gate(settings, accounts)
     models = ModelEndpoints(activation, classifier, own_jobs.inbox)
     desk = TrainerDesk(trainings, own_jobs.inbox)
+    review_desk = ReviewDesk(
+        feedback, review, pictures, trainings, lambda: activation.differences, settings.retrain_after
+    )
     desks = Desks(
         account_pages=AccountPages(house.accounts, belongings, templates, settings),
         accounts=AccountEndpoints(house.accounts, belongings, registers=settings.registers),
         batching=Batching(classifier),
         classify=classify,
         docs=Docs(classifier, templates, login_required=settings.login_required),
+        explain=Explain(classifier, Explainer().explain, settings),
         feedback=notes,
         history=HistoryEndpoints(history, belongings, pictures, classifier, classify, templates, settings),
         jobs=JobEndpoints(own_jobs),
@@ -224,6 +239,7 @@ def create_app(
         pages=Pages(classifier, feedback, notes, pictures, templates, settings, WEB, note, own_jobs.picture),
         people_pages=PeoplePages(house.accounts, belongings, templates),
         reference=ReferenceA(classifier, settings, note),
+        review=ReviewPages(review_desk, desk, feedback, belongings, pictures, classifier, templates, settings),
         training=TrainingEndpoints(desk),
         training_pages=TrainingPages(desk, activation, classifier, feedback, templates, settings),
     )
@@ -252,6 +268,7 @@ async def _lifespan(
         await stack.enter_async_context(house.database)
         await stack.enter_async_context(house.pictures)
         await stack.enter_async_context(house.history)
+        await stack.enter_async_context(house.doubts)
         await stack.enter_async_context(house.passwords)
         await first_accounts()
         await stack.enter_async_context(house.worker)

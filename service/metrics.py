@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -38,6 +38,11 @@ SHADOW = {  # Shadow.totals
     "differed": "Those of them for which it has another first label.",
     "passed_over": "Pictures it should have had, but the queue or the candidate was busy.",
     "failed": "Pictures that the candidate could not compute.",
+}
+SIZES = {  # what must not grow for ever
+    "tasks": "Tasks of the event loop.",
+    "cache_entries": "Answers kept for those who ask again.",
+    "held_bytes": "Bytes of pictures between their arrival and their answer.",
 }
 
 WINDOW_S = 60.0
@@ -146,6 +151,11 @@ class Metrics:
     def watch_models(self, engine: Mapping[str, int], shadow: Mapping[str, int]) -> None:
         """Read these totals, of the worker and of its shadow, when scraped."""
         self.registry.register(_Models(engine, shadow))
+
+    def watch_sizes(self, sizes: Mapping[str, Callable[[], int]]) -> None:
+        """Read these, of SIZES, when scraped."""
+        for name, read in sizes.items():
+            Gauge(name, SIZES[name], registry=self.registry, namespace="glimt").set_function(read)
 
     def render(self) -> bytes:
         """The text exposition format, version 0.0.4."""

@@ -1,7 +1,9 @@
 """`glimt train` and `glimt evaluate` as a person types them."""
 
 import asyncio
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -171,15 +173,17 @@ def test_cancelling_ends_with_130(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_model_from_its_data_to_its_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_from_its_data_to_its_figures(tmp_path: Path, data: Path) -> None:
     """Trained, measured, published; then served by name to measure it again, as tables and as JSON."""
-    monkeypatch.undo()
-    monkeypatch.setenv("GLIMT_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("GLIMT_MODEL", "demo")
-    monkeypatch.setenv("COLUMNS", "200")
+
+    def glimt(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        environment = os.environ | {"GLIMT_MODEL": "demo"}
+        command = [sys.executable, "-m", "service", *map(str, arguments)]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+
     source = two_classes(tmp_path / "pets")
     trained = glimt("train", source, "--model", "cnn", "--size", "32", "--epochs", "2", "--fine-tune-epochs", "0")
-    assert trained.exit_code == 0, trained.stderr
+    assert trained.returncode == 0, trained.stderr
     assert re.search(r"^8 test pictures", trained.stdout, re.MULTILINE)
     assert re.search(r"^accuracy +\d+\.\d", trained.stdout, re.MULTILINE)
     published = re.search(

@@ -59,8 +59,8 @@ class Explain:
         errors=(Conflict, InvalidField, *PICTURE_ERRORS),
     )
     async def explain(self, request: Request) -> Response:
-        """See what the model looked at (Grad-CAM): the picture as the model gets it, in grey, with the places in colour
-        that speak for the class. Takes some seconds. 409 when the model that answers cannot be looked into."""
+        """See what the model looked at. The picture as the model gets it, in grey, with the places in colour that speak
+        for the class (Grad-CAM). Takes some seconds. 409 when the model that answers cannot be looked into."""
         query = read_query(request, ExplainQuery)
         size = announced(request.scope["headers"], self._settings.max_image_bytes)
         with self._classifier.admission(announced=size) as share:
@@ -81,14 +81,13 @@ class Explain:
 
     async def _question(self, data: bytes, query: ExplainQuery) -> Question:
         serving, profile = self._classifier.serving, query.preprocess or self._settings.preprocess
+        label = None if query.label is None else _index(query.label, serving.classes)
         if serving.keras is None:
             raise Conflict(
-                f"{serving.model.name} is int8, made for fast answers alone: nobody can look into it. Ask while the "
-                "float32 version that it was made from is served."
+                f"{serving.model.name} has no Keras weights, as int8 has none: nobody can look into it. Ask while the "
+                "float32 model that it was made from answers."
             )
-        if query.label is not None:
-            label = _index(query.label, serving.classes)
-        else:
+        if label is None:
             prediction = await self._classifier.classify(data, profile=profile, top=1)
             if prediction.model != serving.model:
                 raise Conflict("Another model has taken over just now. Ask again.")

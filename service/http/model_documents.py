@@ -43,7 +43,11 @@ A_DIFFERENCE: dict[str, Any] = {
     "candidate_label": "dog",
     "candidate_score": 0.74,
 }
-Ref = Field(pattern=f"^{REF}$", description="NAME:VERSION, or NAME for the one of them that is activated, else newest.")
+Ref = Field(
+    pattern=f"^{REF}$",
+    description="NAME:VERSION, or NAME for the one of them that is activated, else newest.",
+    examples=[A_VERSION["ref"]],
+)
 
 
 class VersionDocument(BaseModel):

@@ -272,6 +272,8 @@ class Pages:
             max_pictures=MAX_PICTURES,
             max_mib=self._settings.max_image_bytes // MIB,
             keep_images=self._settings.keep_images,
+            reviews=self._settings.reviewed_pictures,
+            explains=self._classifier.serving.keras is not None,
         )
 
     def _feedback_answer(self, request: Request, form: Form, given: FeedbackRow | None) -> Response:

@@ -148,7 +148,9 @@ class ReviewPages:
         query = read_query(request, ReviewQuery)
         return await self._page(request, query.at, done=query.done)
 
-    @Operation("page", PAGE | GO, body=form(ReviewForm), errors=(InvalidField, Conflict, *PICTURE_ERRORS, *WRITE_ERRORS))
+    @Operation(
+        "page", PAGE | GO, body=form(ReviewForm), errors=(InvalidField, Conflict, *PICTURE_ERRORS, *WRITE_ERRORS)
+    )
     async def decide(self, request: Request) -> Response:
         """Say what a picture is: feedback that overrules what others said. Then the next picture."""
         said = await fields_of(request)
@@ -185,14 +187,14 @@ class ReviewPages:
         log.info("training begun from review", who=name_of(request), run=run.id)
         return go(f"/training/{run.id}")
 
-    @Operation(
-        "page", {200: {"image/jpeg": bytes}, 304: {}}, takes=(IF_NONE_MATCH,), sends=(ETAG,), errors=(NotFound,)
-    )
+    @Operation("page", {200: {"image/jpeg": bytes}, 304: {}}, takes=(IF_NONE_MATCH,), sends=(ETAG,), errors=(NotFound,))
     async def picture(self, request: Request) -> Response:
         """A kept picture, within 1024 by 1024 pixels."""
         return await self._large.answer(request, request.path_params["sha256"])
 
-    async def _page(self, request: Request, at: int, *, done: int | None = None, wrong: Wrong | None = None) -> Response:
+    async def _page(
+        self, request: Request, at: int, *, done: int | None = None, wrong: Wrong | None = None
+    ) -> Response:
         items = await self._desk.items(self._classifier.classes)
         item = items[at] if at < len(items) else None
         prediction, trouble = await self._look(item) if item else (None, None)

@@ -16,6 +16,7 @@ from service.http.accounts import AccountEndpoints
 from service.http.batching import Batching
 from service.http.classify import Classify
 from service.http.docs import Docs
+from service.http.explain import Explain
 from service.http.feedback import FeedbackEndpoints
 from service.http.history import HistoryEndpoints
 from service.http.job_pages import JobPages
@@ -27,6 +28,7 @@ from service.http.ops import Ops
 from service.http.pages import Pages
 from service.http.people_pages import PeoplePages
 from service.http.reference import ReferenceA
+from service.http.review_pages import ReviewPages
 from service.http.training import TrainingEndpoints
 from service.http.training_pages import TrainingPages
 from service.models.registry import REF
@@ -44,6 +46,7 @@ class Desks:
     batching: Batching
     classify: Classify
     docs: Docs
+    explain: Explain
     feedback: FeedbackEndpoints
     history: HistoryEndpoints
     job_pages: JobPages
@@ -55,6 +58,7 @@ class Desks:
     pages: Pages
     people_pages: PeoplePages
     reference: ReferenceA
+    review: ReviewPages
     training: TrainingEndpoints
     training_pages: TrainingPages
 
@@ -135,6 +139,7 @@ def make_routes(gate: Gate, to: Desks, web: Path) -> list[BaseRoute]:
         ("POST", "/cards/feedback", to.pages.feedback, GUEST),
         ("POST", "/cards/feedback/{id:id}/undo", to.pages.undo, GUEST),
         ("POST", "/predict", to.classify.predict, GUEST),
+        ("POST", "/api/explain", to.explain.explain, GUEST),
         ("POST", "/model/predict", to.reference.predict, USER),
         ("POST", "/feedback", to.feedback.create, GUEST),
         ("POST", "/feedback/", to.feedback.create, GUEST),
@@ -211,6 +216,11 @@ def make_routes(gate: Gate, to: Desks, web: Path) -> list[BaseRoute]:
         ("POST", "/training/{run:stamp}/cancel", to.training_pages.cancel, ADMIN),
         ("POST", "/training/{run:stamp}/resume", to.training_pages.resume, ADMIN),
         ("POST", "/training/{run:stamp}/remove", to.training_pages.remove, ADMIN),
+        ("GET", "/review", to.review.page, ADMIN),
+        ("POST", "/review", to.review.decide, ADMIN),
+        ("POST", "/review/train", to.review.train, ADMIN),
+        ("POST", "/review/{id:id}/undo", to.review.undo, ADMIN),
+        ("GET", "/review/pictures/{sha256:sha256}", to.review.picture, ADMIN),
         ("GET", "/models", to.model_pages.index, ADMIN),
         ("POST", "/models/activate", to.model_pages.activate, ADMIN),
         ("POST", "/models/roll-back", to.model_pages.roll_back, ADMIN),

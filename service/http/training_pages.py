@@ -57,8 +57,8 @@ class CellQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    truth: str = Field(max_length=MAX_LABEL_CHARS, description="What the pictures show.")
-    label: str = Field(max_length=MAX_LABEL_CHARS, description="What they were taken for.")
+    truth: str = Field(max_length=MAX_LABEL_CHARS, description="What the pictures show.", examples=["cat"])
+    label: str = Field(max_length=MAX_LABEL_CHARS, description="What they were taken for.", examples=["bird"])
 
 
 class TrainingPages:

@@ -207,6 +207,11 @@ class Classifier:
         await self._batcher.aclose()
 
     @property
+    def kept(self) -> int:
+        """Answers kept for those who ask again."""
+        return len(self._kept)
+
+    @property
     def admitted(self) -> int:
         """Callers between their admission and their answer."""
         return self._admissions.count

@@ -17,6 +17,9 @@ class Kept(Generic[Key, Value]):
         self._entries = entries
         self._values: OrderedDict[Key, Value] = OrderedDict()
 
+    def __len__(self) -> int:
+        return len(self._values)
+
     def get(self, key: Key) -> Value | None:
         """None when it is not there (any more)."""
         if (value := self._values.get(key)) is not None:

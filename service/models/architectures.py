@@ -58,7 +58,22 @@ def build_efficientnet_b0() -> Any:
     """Tan and Le, https://arxiv.org/abs/1905.11946; 5.3 M weights. Scales its pixels itself."""
     import keras
 
-    return keras.applications.EfficientNetB0(weights=None)
+    return as_pretrained(keras.applications.EfficientNetB0(weights=None))
+
+
+def as_pretrained(model: Any) -> Any:
+    """An EfficientNet as Keras builds it for its ImageNet weights: those were made with pixels divided once more by the
+    root of the ImageNet deviation, a layer that it leaves out where no weights are asked for (efficientnet.py)."""
+    from keras.layers import Normalization, Rescaling
+    from keras.models import clone_model
+
+    once_more = Rescaling([0.229**-0.5, 0.224**-0.5, 0.225**-0.5])
+
+    def call(layer: Any, *inputs: Any, **how: Any) -> Any:
+        answer = layer(*inputs, **how)
+        return once_more(answer) if isinstance(layer, Normalization) else answer
+
+    return clone_model(model, call_function=call)
 
 
 def build_demo() -> Any:
@@ -166,7 +181,7 @@ def build_backbone(recipe: Recipe) -> Any:
     if recipe.backbone == "resnet50":
         return keras.applications.ResNet50(weights=None, include_top=False, input_shape=shape)
     if recipe.backbone == "efficientnet_b0":
-        return keras.applications.EfficientNetB0(weights=None, include_top=False, input_shape=shape)
+        return as_pretrained(keras.applications.EfficientNetB0(weights=None, include_top=False, input_shape=shape))
     return build_cnn(shape)
 
 

@@ -101,7 +101,7 @@ class Belongings:
         """Whether a kept picture is the owner's: an account's own row is about it; nobody's (None), when an anonymous
         row is or none at all."""
         owners = await self._feedback.owners(sha256) | set(map(str, await self._history.users(sha256)))
-        owners |= {user_id and str(user_id) for user_id in await self._review.users(sha256)}
+        owners |= {None if user_id is None else str(user_id) for user_id in await self._review.users(sha256)}
         return owner in owners or (owner is None and not owners)
 
     async def remove_feedback(self, feedback_id: int, owner: str | None) -> bool:
@@ -137,9 +137,7 @@ class Belongings:
         """Delete the history that is older or too much, with its pictures, what nobody has reviewed in time, and
         sessions and tokens that have ended."""
         await self._tokens.remove_expired()
-        await self._in_chunks(
-            partial(self._review.remove_some_before, datetime.now(UTC) - timedelta(days=REVIEW_DAYS))
-        )
+        await self._in_chunks(partial(self._review.remove_some_before, datetime.now(UTC) - timedelta(days=REVIEW_DAYS)))
         before = datetime.now(UTC) - timedelta(days=history_days)
         await self._in_chunks(partial(self._history.remove_some_before, before))
         for user_id, newest_id in await self._history.too_many():

@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 
 class Doubts:
-    """`async with Doubts(...) as doubts`, then `offer`. Keeps the pictures of the `most` least certain answers; 0: none.
+    """`async with Doubts(...) as doubts`, then `offer`: keeps the pictures of the `most` least certain answers.
 
     `forget` is told of pictures that had to make room.
     """

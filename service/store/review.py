@@ -9,7 +9,7 @@ from sqlalchemy import JSON, Column, Double, ForeignKey, Index, Integer, Row, St
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.database import Database
-from service.store.feedback import MAX_CHARS, UNSTORABLE, feedback_table
+from service.store.feedback import UNSTORABLE, feedback_table
 from service.store.schema import UtcDateTime, metadata
 
 CHUNK_ROWS = 500

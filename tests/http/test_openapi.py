@@ -1,7 +1,9 @@
 """The OpenAPI document is whole and true: every route is in it, and real answers are what it says they are."""
 
 import asyncio
+import io
 import re
+import secrets
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +20,21 @@ from service.errors import GlimtError
 from service.http.access import Access, Door
 from service.http.documents import codes
 from service.http.openapi import openapi
-from service.http.operation import JSON, NDJSON, PICTURE, PROBLEM, URLENCODED, ZIP
+from service.http.model_documents import A_VERSION
+from service.http.operation import JSON, NDJSON, PICTURE, PROBLEM, TAR, URLENCODED, ZIP
+from service.http.training_documents import A_STAMP
+from service.models.exchange import export_version
+from service.models.registry import Registry
+from service.training import processes
 from tests.faults.archives import Part, pack
-from tests.world import PASSWORD, in_process, make_app, png, signed_in
+from tests.models.shelf import put
+from tests.training import finished, pretended_trainer
+from tests.training.reports import a_report
+from tests.world import CLASSES, PASSWORD, in_process, make_app, png, signed_in
 
 EMAIL = "ada@example.org"
-AN_ARCHIVE = pack(Part(b"class_1/a.png", png(1)))
+AN_ARCHIVE = pack(Part(b"class_1/a.png", png(1)), Part(b"class_2/b.png", png(2)))
+TRAINED = a_report()
 
 
 @dataclass(frozen=True)
@@ -225,12 +236,18 @@ async def test_the_viewer_is_all_our_own(client: httpx2.AsyncClient) -> None:
 
 
 @pytest.mark.slow
-async def test_examples_are_answered_as_described(app: Glimt, client: httpx2.AsyncClient, book: Book) -> None:
+async def test_examples_are_answered_as_described(
+    app: Glimt, client: httpx2.AsyncClient, book: Book, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each request as the document shows it, sent to the service by an admin, gets a described answer below 400."""
+    monkeypatch.setattr(processes, "trainer", pretended_trainer.command)
     sent = 0
     for said in book.operations:
         for options in requests_of(book, said):
             headers, ids = await an_admin(app, client, f"admin{sent}")
+            ids |= await a_shelf(client, headers, tmp_path, said) if "model" in said.path or "trial" in said.path else {}
+            ids |= await a_school(client, headers, tmp_path, said) if "/training" in said.path else {}
+            options = real(options, {A_STAMP: ids.get("dataset"), A_VERSION["ref"]: ids.get("ref"), TAR: ids.get("tar")})
             answer = await client.request(
                 said.method,
                 said.path.format_map(ids),
@@ -242,7 +259,7 @@ async def test_examples_are_answered_as_described(app: Glimt, client: httpx2.Asy
     assert sent > len(book.operations)
 
 
-async def an_admin(app: Glimt, client: httpx2.AsyncClient, name: str) -> tuple[dict[str, str], dict[str, int]]:
+async def an_admin(app: Glimt, client: httpx2.AsyncClient, name: str) -> tuple[dict[str, str], dict[str, Any]]:
     """A new admin's headers, and rows for each name that stands in a path. Beside them there is only Ada."""
     headers = await signed_in(app, name, "admin")
     for person in (await client.get("/user/", headers=headers)).json():
@@ -271,6 +288,44 @@ async def an_admin(app: Glimt, client: httpx2.AsyncClient, name: str) -> tuple[d
     return headers, ids
 
 
+async def a_shelf(client: httpx2.AsyncClient, headers: dict[str, str], folder: Path, said: Said) -> dict[str, Any]:
+    """A version of a model, activated or tried out where that is to be shown or ended, and another one packed up that is
+    not there any more."""
+    registry, tar = Registry(folder), io.BytesIO()
+    gone, kept = (put(registry, content=secrets.token_bytes(8), classes=CLASSES).ref for _ in range(2))
+    export_version(registry, gone, tar)
+    registry.delete(gone)
+    await client.delete("/api/trial", headers=headers)
+    if said.path.endswith("/roll-back"):
+        await client.post(f"/api/models/{kept}/activate", headers=headers)
+    if said.path == "/models/trial" and said.method == "GET":
+        await client.put("/api/trial", json={"model": kept}, headers=headers)
+    return {"ref": kept, "tar": tar.getvalue()}
+
+
+async def a_school(client: httpx2.AsyncClient, headers: dict[str, str], folder: Path, said: Said) -> dict[str, Any]:
+    """A dataset, and a run that is done; where one is to be resumed, one that failed. Nothing is being trained."""
+    async with asyncio.timeout(20):
+        while any(
+            run["state"] not in ("done", "failed")
+            for run in (await client.get("/api/training/runs", headers=headers)).json()
+        ):
+            await asyncio.sleep(0.01)
+    kind = {"content-type": ZIP}
+    dataset = await client.post("/api/training/datasets", content=AN_ARCHIVE, headers=headers | kind)
+    run = finished.failed(folder) if said.path.endswith("/resume") else finished.done(folder, TRAINED)
+    return {"dataset": dataset.json()["id"], "run": run.id, "index": 0, "sheet": "map-1"}
+
+
+def real(value: Any, names: Mapping[str, Any]) -> Any:
+    """What an example shows, with what there is instead of the names of what there is not."""
+    if isinstance(value, Mapping):
+        return {name: real(part, names) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(real(part, names) for part in value)
+    return names.get(value, value) if isinstance(value, str) else value
+
+
 def requests_of(book: Book, said: Said) -> Iterator[dict[str, Any]]:
     """The requests the document shows for an operation, as a client's keyword arguments."""
     query = {
@@ -295,8 +350,8 @@ def bodies_of(book: Book, media: str, content: dict[str, Any]) -> Iterator[dict[
         for example in content["examples"].values():
             yield {"content": (WEB / example["externalValue"].lstrip("/")).read_bytes()}
         return
-    if media == ZIP:
-        yield {"content": AN_ARCHIVE}
+    if media in (ZIP, TAR):
+        yield {"content": AN_ARCHIVE if media == ZIP else TAR}
         return
     for example in schema.get("examples", [{}]):
         if media == JSON:
@@ -310,8 +365,9 @@ def bodies_of(book: Book, media: str, content: dict[str, Any]) -> Iterator[dict[
 def parts(schema: dict[str, Any], example: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """A multipart form: the example's fields, and a picture where one is required."""
     fields: list[tuple[str, Any]] = [(name, (None, str(value))) for name, value in example.items()]
-    needs_picture = "file" in schema.get("required", ()) and binary(schema)
-    return fields + ([("file", ("a.png", png(7)))] if needs_picture else [])
+    needs_file = "file" in schema.get("required", ()) and binary(schema)
+    file = AN_ARCHIVE if "archive" in str(schema) else TAR if "export" in str(schema) else png(7)
+    return fields + ([("file", ("a.png", file))] if needs_file else [])
 
 
 def binary(schema: dict[str, Any]) -> bool:

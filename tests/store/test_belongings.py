@@ -64,6 +64,16 @@ class World:
         owner = user.owner if user else None
         return (await self.feedback.add(draft, owner=owner, idempotency_key=f"secret {sha256}"))[0]
 
+    async def doubted(self, user: User | None, data: bytes) -> str:
+        """A picture that is kept for review; None is anybody's."""
+        sha256 = await self.pictures.keep(data)
+        doubt = Doubt(
+            user_id=user and user.id, image_sha256=sha256, image_file_name="a.png", labels=(("cat", 0.4),),
+            margin=0.1, entropy=1.0, model_name="toy", model_version="1",
+        )  # fmt: skip
+        await self.review.add(doubt, most=9)
+        return sha256
+
     async def kept(self, *pictures: str | None) -> list[bool]:
         """Which of these are there still."""
         return [await self.pictures.has(picture or "") for picture in pictures]
@@ -278,3 +288,49 @@ async def test_naming_a_picture_of_others_neither_removes_nor_holds_it(keeping_a
     await world.users.set_role(world.ada.id, "admin")
     await world.belongings.remove(world.bo)
     assert await world.kept(nobodys) == [True]
+
+
+async def test_what_waits_for_review_goes_with_its_account(world: World) -> None:
+    """Row and picture, also when a reviewer has decided; what another person sent as well stays."""
+    alone, decided = await world.doubted(world.ada, b"one"), await world.doubted(world.ada, b"two")
+    shared = await world.doubted(world.ada, b"three")
+    await world.doubted(world.bo, b"three")
+    draft = FeedbackDraft(
+        predicted_class="cat", score=0.5, image_file_name="a.png", image_sha256=decided, verdict="right", reviewed=True
+    )
+    await world.feedback.add(draft, owner=world.bo.owner, idempotency_key=None)
+    lines = [orjson.loads(line) async for line in world.belongings.export(world.ada)]
+    assert [line["type"] for line in lines] == ["account", "review", "review", "review"]
+    await world.belongings.remove(world.ada)
+    assert await world.kept(alone, decided, shared) == [False, False, True]
+    assert await world.review.of(world.ada.id) == ()
+
+
+async def test_deleting_history_deletes_what_waits_for_review(world: World) -> None:
+    """One row of it, or all; not what others sent."""
+    one, two = await world.answered(world.ada, b"one"), await world.answered(world.ada, b"two")
+    for user, data in ((world.ada, b"one"), (world.ada, b"two"), (world.bo, b"two")):
+        await world.doubted(user, data)
+    assert await world.belongings.remove_prediction(one.id, world.ada)
+    assert await world.kept(one.image_sha256, two.image_sha256) == [False, True]
+    await world.belongings.remove_history(world.ada)
+    assert [row.user_id for row in await world.review.least_certain(9)] == [world.bo.id]
+
+
+async def test_what_nobody_reviews_in_time_goes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anybody's picture, once it has waited for long enough."""
+    old = await world.doubted(None, b"one")
+    await world.belongings.expire(30)
+    assert await world.kept(old) == [True]
+    monkeypatch.setattr(belongings, "REVIEW_DAYS", -1)
+    await world.belongings.expire(30)
+    assert await world.kept(old) == [False]
+    assert await world.review.least_certain(9) == ()
+
+
+async def test_a_picture_for_review_is_its_senders(world: World) -> None:
+    """Nobody else is told that it is kept."""
+    sha256 = await world.doubted(world.ada, b"one")
+    assert await world.belongings.concerns(sha256, world.ada.owner)
+    assert not await world.belongings.concerns(sha256, world.bo.owner)
+    assert not await world.belongings.concerns(sha256, None)

@@ -29,7 +29,7 @@ from service.inference.predictions import InputSpec
 
 Runtime = Literal["tensorflow", "openvino"]
 
-FORMAT = 3
+FORMAT = 4
 """Part of every key: raise it when the child makes something else from the same model."""
 KEPT = 6
 """Prepared models kept in the cache (ResNet50 takes 102 MB); the longest unused go."""

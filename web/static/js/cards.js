@@ -1,5 +1,7 @@
 // The cards: one per picture, newest first, from its preview to its answer or its reason.
 
+import { lookButton } from "./explain.js"
+
 const KEPT_CARDS = 36 // four full choices; older cards leave, so that a long day does not fill the memory
 const RETRY_HELPS = new Set([0, 429, 502, 503, 504])
 
@@ -9,14 +11,16 @@ export class Cards {
   #offline
   #announcer
   #uploads
-  #cards = new Map() // element -> {file, address, abort}
+  #explains
+  #cards = new Map() // element -> {file, addresses, abort}
 
-  constructor({ list, template, offline, announcer, uploads }) {
+  constructor({ list, template, offline, announcer, uploads, explains }) {
     this.#list = list
     this.#template = template
     this.#offline = offline
     this.#announcer = announcer
     this.#uploads = uploads
+    this.#explains = explains
   }
 
   add(files) {
@@ -40,7 +44,7 @@ export class Cards {
     const address = URL.createObjectURL(file)
     const picture = element.querySelector("img")
     const remove = element.querySelector(".remove")
-    this.#cards.set(element, { file, address, abort: new AbortController() })
+    this.#cards.set(element, { file, addresses: [address], abort: new AbortController() })
     element.setAttribute("aria-label", file.name)
     element.querySelector(".file-name").textContent = file.name
     element.querySelector(".file-name").title = file.name
@@ -65,7 +69,7 @@ export class Cards {
     element.remove()
     if (!card) return // one that came with the page
     card.abort.abort()
-    URL.revokeObjectURL(card.address)
+    card.addresses.forEach((address) => URL.revokeObjectURL(address))
   }
 
   async #classify(element) {
@@ -109,8 +113,16 @@ export class Cards {
     element.dataset.state = readout ? "answered" : "failed"
     element.querySelector(".facts").textContent = readout?.dataset.facts ?? ""
     if (!readout && RETRY_HELPS.has(status)) result.append(this.#retryButton(element))
+    if (readout && this.#explains) this.#offerToExplain(element, readout)
     const said = readout?.dataset.said ?? result.querySelector(".problem-title")?.textContent
     this.#announce(`${this.#cards.get(element).file.name}: ${said}`)
+  }
+
+  #offerToExplain(element, readout) {
+    const picture = element.querySelector(".preview img") // not there when the browser cannot draw it
+    const { file, addresses, abort } = this.#cards.get(element)
+    const onAddress = (address) => addresses.push(address)
+    if (picture) readout.querySelector(".readings").after(lookButton({ file, picture, signal: abort.signal, onAddress }))
   }
 
   #retryButton(element) {

@@ -14,6 +14,7 @@ const cards = new Cards({
   offline: document.getElementById("offline-template"),
   announcer: document.getElementById("announcer"),
   uploads,
+  explains: "explains" in document.getElementById("tray").dataset,
 })
 
 watchTray(document.getElementById("tray"), document.getElementById("tray-message"), (files) => cards.add(files))
