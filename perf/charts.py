@@ -14,6 +14,7 @@ FONT = "font-family='system-ui, -apple-system, Segoe UI, DejaVu Sans, sans-serif
 TILE_W, TILE_H = 92, 46
 LEFT, TOP = 96, 90
 PLOT_W, PLOT_H = 520, 300
+PANEL_H, PANEL_GAP = 56, 24
 BAR_W, BAR_H = 520, 30
 
 Place = Callable[[float, float], tuple[float, float]]
@@ -106,6 +107,29 @@ def bars(title: str, note: str, rows: Mapping[str, Mapping[str, float]], kinds: 
     parts.append(_text(LEFT + BAR_W, foot, "100 % of the batches", anchor="end", quiet=True))
     parts.append(_text(LEFT - 12, TOP - 10, "max_batch", anchor="end", quiet=True))
     return _document(LEFT + BAR_W + 24, foot + 18, title, parts)
+
+
+def panels(title: str, note: str, x_name: str, rows: Mapping[str, Sequence[Point]], since: float) -> str:
+    """One below the other, each on a linear scale of its own from its least to its greatest value; what is before
+    `since` is shaded."""
+    across = Scale(0, max((point.x for row in rows.values() for point in row), default=0) or 1)
+    parts, foot = [*_title(title, note)], TOP + len(rows) * (PANEL_H + PANEL_GAP) - PANEL_GAP
+    shaded = across.linear(since) * PLOT_W
+    parts.append(_box(LEFT, TOP, shaded, foot - TOP, "#f3f5f7", "warm-up"))
+    for number, (name, row) in enumerate(rows.items()):
+        top = TOP + number * (PANEL_H + PANEL_GAP)
+        low, high = min((point.y for point in row), default=0), max((point.y for point in row), default=0)
+        up = Scale(low, high if high > low else low + 1)
+        places = [f"{LEFT + across.linear(x) * PLOT_W:.1f} {top + (1 - up.linear(y)) * PANEL_H:.1f}" for x, y, _ in row]
+        parts.append(f"<path d='M{LEFT} {top + PANEL_H}H{LEFT + PLOT_W}' stroke='{RULE}'/>")
+        if places:
+            parts.append(f"<path d='M{'L'.join(places)}' fill='none' stroke='{DISTINCT[0]}' stroke-width='1.5'/>")
+        parts.append(_text(LEFT - 10, top + 12, f"{high:g}", anchor="end"))
+        parts.append(_text(LEFT - 10, top + PANEL_H, f"{low:g}", anchor="end"))
+        parts.append(_text(LEFT + PLOT_W + 14, top + PANEL_H / 2 + 5, name))
+    parts += [_text(LEFT + across.linear(x) * PLOT_W, foot + 20, f"{x:g}", anchor="middle") for x in across.steps()]
+    parts.append(_text(LEFT + PLOT_W / 2, foot + 42, x_name, anchor="middle", quiet=True))
+    return _document(LEFT + PLOT_W + 170, foot + 62, title, parts)
 
 
 class Scale(NamedTuple):

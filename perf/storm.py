@@ -10,13 +10,14 @@ import asyncio
 import os
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
 import uvloop
 
-from perf.clients import BROKEN, ask_once
+from perf.clients import ANSWERED, BROKEN, ask_once
 from service.connections import raise_open_files
 from service.tuning.load import arrivals
 from service.tuning.pictures import Distinct
@@ -47,13 +48,15 @@ class Offer(NamedTuple):
 
 
 class Storm(NamedTuple):
-    """All of it. `offered`: how many were sent; all that ended are in `offers`. `fresh_s`: from the last arrival until a fresh request was answered; None: it never was. `cpu`: cores
-    that the generator itself took. `connections` that were opened."""
+    """All of it. `offered`: how many were sent; all that ended are in `offers`. `fresh_s`: from the last arrival to the
+    answer to a fresh request; None: it never came. `fresh`: the statuses that it met on the way. `cpu`: cores that the
+    generator itself took. `connections` that were opened."""
 
     offered: int
     offers: list[Offer]
     seconds: float
     fresh_s: float | None
+    fresh: Counter[str]
     cpu: float
     connections: int
 
@@ -110,8 +113,7 @@ class _Line(asyncio.Protocol):
         self._heard_at = 0.0
         self._answer = bytearray()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.transport = transport
 
     def send(self, ask: _Ask, request: bytes, mark: bytes) -> None:
@@ -167,6 +169,7 @@ class _Generator:
         self._salt = os.urandom(4).hex().encode()
         self._requests = [_Request.of(picture) for picture in pictures]
         self._larger = [(body.one_of, _Request.of(pictures[0].ljust(body.size, b"\0"))) for body in mix]
+        self._met: Counter[str] = Counter()
         self._fresh = next(Distinct(list(pictures[:1])))
 
     async def run(self, rate: float, seconds: float) -> Storm:
@@ -182,7 +185,7 @@ class _Generator:
         cores = (time.process_time() - cpu) / (clock() - began)
         fresh_s = await self._until_answered()
         await self._last_answers()
-        return Storm(offered, self._offers, seconds, fresh_s, cores, self._connections)
+        return Storm(offered, self._offers, seconds, fresh_s, self._met, cores, self._connections)
 
     def _request(self, number: int) -> _Request:
         larger = (request for one_of, request in self._larger if number % one_of == one_of - 1)
@@ -231,7 +234,9 @@ class _Generator:
         began = clock()
         while clock() < began + PATIENCE_S:
             with suppress(OSError, EOFError, ValueError, TimeoutError):
-                if (await ask_once(self._port, self._fresh, PATIENCE_S)).status == 200:
+                status = str((await ask_once(self._port, self._fresh, PATIENCE_S)).status)
+                self._met[status] += 1
+                if status == ANSWERED:
                     return clock() - began
             await asyncio.sleep(FRESH_PAUSE_S)
         return None

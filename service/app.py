@@ -203,8 +203,7 @@ def create_app(
     retention = Retention(partial(belongings.expire, settings.history_days), partial(bulk.expire, settings.job_days))
     own_jobs = make_own_jobs(settings, jobs, bulk, classifier)
     trainings = Trainings(settings, feedback, pictures)
-    review = ReviewStore(database)
-    doubts = Doubts(review, pictures, belongings.forget, most=settings.reviewed_pictures)
+    doubts = Doubts(ReviewStore(database), pictures, belongings.forget, most=settings.reviewed_pictures)
     house = House(
         database, pictures, history, retention, worker, classifier, bulk, own_jobs, metrics, passwords, accounts,
         trainings, doubts,
@@ -218,9 +217,7 @@ def create_app(
     gate = make_gate(settings, accounts)
     models = ModelEndpoints(activation, classifier, own_jobs.inbox)
     desk = TrainerDesk(trainings, own_jobs.inbox)
-    review_desk = ReviewDesk(
-        feedback, review, pictures, trainings, lambda: activation.differences, settings.retrain_after
-    )
+    pile = ReviewDesk(feedback, doubts.review, pictures, trainings, activation.differences, settings.retrain_after)
     desks = Desks(
         account_pages=AccountPages(house.accounts, belongings, templates, settings),
         accounts=AccountEndpoints(house.accounts, belongings, registers=settings.registers),
@@ -239,7 +236,7 @@ def create_app(
         pages=Pages(classifier, feedback, notes, pictures, templates, settings, WEB, note, own_jobs.picture),
         people_pages=PeoplePages(house.accounts, belongings, templates),
         reference=ReferenceA(classifier, settings, note),
-        review=ReviewPages(review_desk, desk, feedback, belongings, pictures, classifier, templates, settings),
+        review=ReviewPages(pile, desk, feedback, belongings, pictures, classifier, templates, settings),
         training=TrainingEndpoints(desk),
         training_pages=TrainingPages(desk, activation, classifier, feedback, templates, settings),
     )

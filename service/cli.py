@@ -60,8 +60,9 @@ def run_service(settings: Settings) -> int:
             )
             app.house.database.prepare()
             server = Server(
-                app, settings, on_drain=app.house.drain, on_listening=claim.announce, on_closing=claim.withdraw
-            )
+                app, settings, on_drain=app.house.drain, on_listening=claim.announce, on_closing=claim.withdraw,
+                observe=app.house.metrics.observe_request,
+            )  # fmt: skip
             return server.serve_until_stopped()
 
 

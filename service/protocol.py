@@ -22,7 +22,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 
 from service.errors import BadRequest, GlimtError, HeadTooLarge, TooSlow
 from service.exchange import Exchange
-from service.http.middleware import SECURITY_HEADERS
+from service.http.middleware import SECURITY_HEADERS, ObserveRequest
 from service.http.problems import problem
 from service.settings import Settings
 from service.writing import Taken
@@ -31,6 +31,8 @@ log = structlog.get_logger()
 
 MAX_HEAD_BYTES = 64 * 1024
 MAX_HEADERS = 100
+MAX_WAITING = 1_000
+"""Requests of one connection behind the one that is being answered: each takes 4 KB, and uvicorn reads on."""
 MIN_BYTES_PER_S = 1024
 """Of a body, as a mean over the body's timeout. The slowest mobile networks have ten times as much."""
 STREAM_TIMEOUT_S = 60.0
@@ -63,11 +65,16 @@ class Timed(Taken):
 
     patience: ClassVar[Patience]
 
+    @staticmethod
+    def observe(method: str, route: str, status: int) -> None:
+        """Told of each refusal that no app has seen; nothing here."""
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._phase = Phase.IDLE
         self._steps = 0  # changes of phase
         self._bytes = 0  # that came in this phase, or in its window; those of its first chunk are not counted
+        self._bare_bytes = 0  # of them since the last that were of the body itself
         self._due, self._window_s = math.inf, 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._was_paused = False
@@ -91,6 +98,7 @@ class Timed(Taken):
 
     def data_received(self, data: bytes) -> None:
         steps = self._steps
+        self._bare_bytes += len(data)
         if not self._deaf:
             super().data_received(data)
         if self.flow.read_paused:
@@ -120,6 +128,8 @@ class Timed(Taken):
                 self._close()
         elif self._phase is Phase.HEAD and self._bytes > MAX_HEAD_BYTES:
             self._fail(_head_too_large())
+        elif self._phase is Phase.BODY and self._bare_bytes > MAX_HEAD_BYTES:
+            self._fail(HeadTooLarge(f"More than {MAX_HEAD_BYTES:,} bytes came between or behind the chunks of the body."))
         elif self._phase is Phase.IDLE:  # line breaks before a request, which may go on for ever
             self._step(Phase.START)
             self._wait(self.patience.head_s)
@@ -128,13 +138,24 @@ class Timed(Taken):
         self._step(Phase.HEAD)
         super().on_message_begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._phase is Phase.HEAD:  # not those behind a chunked body: nobody reads them, and they may have no end
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
         if size > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS:
             self._refusal = _head_too_large()
             raise self._refusal
+        if len(self.pipeline) >= MAX_WAITING:
+            self._refusal = BadRequest(f"{MAX_WAITING:,} requests of this connection wait for their answers, the limit.")
+            raise self._refusal
         self._step(Phase.BODY)
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._bare_bytes = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         answered = self._phase is Phase.REST
@@ -146,8 +167,7 @@ class Timed(Taken):
     # what is awaited
 
     def _step(self, phase: Phase) -> None:
-        self._phase, self._bytes = phase, 0
-        self._steps += 1
+        self._phase, self._bytes, self._bare_bytes, self._steps = phase, 0, 0, self._steps + 1
 
     def _wait(self, seconds: float) -> None:
         self._window_s = seconds
@@ -208,6 +228,7 @@ class Timed(Taken):
         self._deaf, self._due = True, math.inf
         if self.cycle is None or self.cycle.response_complete:
             self.transport.write(_answer(error))
+            self.observe("", "unmatched", error.status)
             self._hang_up_later()
             self._linger()
             return
@@ -251,11 +272,12 @@ class Timed(Taken):
         super()._close()
 
 
-def timed(settings: Settings) -> type[Timed]:
+def timed(settings: Settings, observe: ObserveRequest = Timed.observe) -> type[Timed]:
     """The connection of a service with these settings. Of a refused body as much is read as a picture may have: so who
-    sends one can read why it was refused."""
+    sends one can read why it was refused. `observe` is told of what no app has seen."""
     patience = Patience(settings.header_timeout_s, settings.body_timeout_s, rest_bytes=settings.max_image_bytes)
-    return type("Timed", (Timed,), {"patience": patience, "write_s": settings.write_timeout_s})
+    own = {"patience": patience, "observe": staticmethod(observe), "write_s": settings.write_timeout_s}
+    return type("Timed", (Timed,), own)
 
 
 def _answer(error: GlimtError) -> bytes:

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 
 from service.connections import raise_open_files
 from service.errors import StartError
-from service.protocol import timed
+from service.protocol import Timed, timed
 from service.settings import Settings
 
 KEEP_ALIVE_S = 75
@@ -24,7 +24,7 @@ class Server(uvicorn.Server):
 
     uvicorn runs the lifespan's shutdown only after the connections have closed, so the drain must begin earlier:
     `on_drain` is called in the signal handler, `on_listening` with the address at which this machine reaches it, and
-    `on_closing` before it listens there no longer.
+    `on_closing` before it listens there no longer. `observe` is told of requests that the app never saw.
     """
 
     def __init__(
@@ -35,13 +35,14 @@ class Server(uvicorn.Server):
         on_drain: Callable[[], None],
         on_listening: Callable[[str], None] = lambda url: None,
         on_closing: Callable[[], None] = lambda: None,
+        observe: Callable[[str, str, int], None] = Timed.observe,
     ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
                 host=settings.host,
                 port=settings.port,
-                http=timed(settings),
+                http=timed(settings, observe),
                 ws="none",
                 log_config=None,
                 access_log=False,

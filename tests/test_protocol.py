@@ -16,13 +16,13 @@ OVERRIDDEN = sorted(
     if inspect.isfunction(value) and name not in ("__init__",) and hasattr(HttpToolsProtocol, name)
 )
 EXPECTED = {
-    "_start_asgi_task", "connection_lost", "connection_made", "data_received", "on_headers_complete",
-    "on_message_begin", "on_message_complete", "on_response_complete", "pause_writing", "resume_writing",
+    "_start_asgi_task", "connection_lost", "connection_made", "data_received", "on_body", "on_header",
+    "on_headers_complete", "on_message_begin", "on_message_complete", "on_response_complete", "pause_writing", "resume_writing",
     "send_400_response", "shutdown", "timeout_keep_alive_handler",
 }  # fmt: skip
 READ = {
     HttpToolsProtocol: {
-        "cycle", "flow", "headers", "loop", "timeout_keep_alive", "timeout_keep_alive_task", "transport",
+        "cycle", "flow", "headers", "loop", "pipeline", "timeout_keep_alive", "timeout_keep_alive_task", "transport",
     },
     RequestResponseCycle: {
         "keep_alive", "message_event", "more_body", "response_complete", "response_started", "scope",

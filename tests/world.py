@@ -142,7 +142,12 @@ def belongings(database: Database, pictures: PictureStore, keep_images: KeepImag
 @asynccontextmanager
 async def under_uvicorn(app: Glimt, settings: Settings | None = None) -> AsyncIterator[int]:
     """The app under the real server, ready; its port."""
-    server = Server(app, settings or Settings(port=0, grace_s=5), on_drain=app.house.drain)
+    server = Server(
+        app,
+        settings or Settings(port=0, grace_s=5),
+        on_drain=app.house.drain,
+        observe=app.house.metrics.observe_request,
+    )
     with free_socket() as listening:
         task = asyncio.create_task(server.serve(sockets=[listening]))
         try:

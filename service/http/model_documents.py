@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.http.documents import A_MODEL, example
 from service.inference.predictions import ModelInfo
 from service.inference.shadow import Shadow, ShadowResult
-from service.models.registry import REF, Listed
+from service.models.names import REF
+from service.models.registry import Listed
 from service.models.versions import Precision
 
 A_VERSION: dict[str, Any] = {

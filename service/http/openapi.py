@@ -13,7 +13,7 @@ from service import __version__
 from service.http.access import SESSION_COOKIE, Access, Door
 from service.http.operation import JSON, PICTURE, TAR, ZIP, Content, Header, Operation, operation_of
 from service.http.responses import HEADERS, REF, Components, Schema, Untitled, header_object, responses
-from service.models import registry
+from service.models import names
 from service.training.runs import ID
 
 A_PICTURE = "/static/examples/digit-7.png"
@@ -51,7 +51,7 @@ SECURITY: Mapping[str, Schema] = {
 AN_ID: Schema = {"schema": {"type": "integer", "minimum": 0, "maximum": 10**18 - 1}, "example": 1}
 A_STAMP: Schema = {"schema": {"type": "string", "pattern": f"^{ID.pattern}$"}, "example": "20261121-085702-5f0a1b"}
 PATH: Mapping[str, Schema] = {
-    "ref": {"schema": {"type": "string", "pattern": f"^{registry.REF}$"}, "example": "pets:3b1f0c9d2a77"},
+    "ref": {"schema": {"type": "string", "pattern": f"^{names.REF}$"}, "example": "pets:3b1f0c9d2a77"},
     "run": A_STAMP,
     "sha256": {"schema": {"type": "string", "pattern": "^[0-9a-f]{64}$"}, "example": "0" * 64},
     "dataset": A_STAMP,

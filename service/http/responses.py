@@ -11,10 +11,12 @@ from service.errors import (
     BodyTooLarge,
     Forbidden,
     GlimtError,
+    HeadTooLarge,
     InvalidField,
     NotFound,
     StoreBusy,
     TooManyRequests,
+    TooSlow,
     Unauthorized,
     Unavailable,
 )
@@ -123,7 +125,7 @@ def _headers(*headers: Header) -> Schema:
 
 def _errors(door: Door, said: Operation) -> set[type[GlimtError]]:
     """Its own, and what the gate, the body, the query and the path can say."""
-    kinds = {*said.errors, GlimtError, Unauthorized, TooManyRequests, Unavailable, StoreBusy}
+    kinds = {*said.errors, GlimtError, Unauthorized, TooManyRequests, Unavailable, StoreBusy, TooSlow, HeadTooLarge}
     if not SAFE_METHODS & (door.methods or set()) or door.access in (Access.USER, Access.ADMIN):
         kinds.add(Forbidden)
     if said.body:

@@ -1,6 +1,6 @@
 """What is worth a person's look: disputed pictures, then those on which two models differ, then the least certain."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -77,7 +77,10 @@ def doubting(doubts: Doubts) -> Note:
 
 
 class ReviewDesk:
-    """Everything here is for admins: pictures of all people are looked at. All raises StoreBusy."""
+    """Everything here is for admins: pictures of all people are looked at. All raises StoreBusy.
+
+    `differences` are the last ones, which change while it lives.
+    """
 
     def __init__(
         self,
@@ -85,7 +88,7 @@ class ReviewDesk:
         review: ReviewStore,
         pictures: PictureStore,
         trainings: Trainings,
-        differences: Callable[[], Iterable[ShadowResult]],
+        differences: Collection[ShadowResult],
         retrain_after: int,
     ) -> None:
         self._feedback = feedback
@@ -97,7 +100,7 @@ class ReviewDesk:
 
     async def items(self, classes: ClassTable) -> list[Item]:
         """Each picture once, the most urgent first; only those that are kept."""
-        differing = {result.sha256: result for result in self._differences()}
+        differing = {result.sha256: result for result in self._differences}
         decided = await self._feedback.decided(differing)
         found = [
             *_disputed(await self._feedback.contested(MOST), classes),
@@ -132,11 +135,15 @@ def _disputed(rows: Sequence[FeedbackRow], classes: ClassTable) -> list[Item]:
 
 def _dispute(said: Said, names: dict[str, str]) -> str | None:
     """What is unclear, None when nothing is."""
-    labels = ", ".join(words(label) for label in sorted(said.spelled(names)))
-    denied = ", ".join(words(label) for label in sorted(set(said.denied.values())))
+    labels, denied = _either(said.spelled(names)), _either(said.denied.values())
     if said.disagrees(names):
-        return f"People disagree. It is {labels}, some say{f'; it is not {denied}, say some' if denied else ''}."
+        not_that = f", and that it is not {denied}" if denied else ""
+        return f"People disagree: they say that it is {labels}{not_that}."
     return None if labels else f"Somebody says that it is not {denied}, and nobody says what it is."
+
+
+def _either(labels: Iterable[str]) -> str:
+    return " or ".join(words(label) for label in sorted(set(labels)))
 
 
 def _differing(result: ShadowResult) -> Item:

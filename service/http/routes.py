@@ -31,7 +31,7 @@ from service.http.reference import ReferenceA
 from service.http.review_pages import ReviewPages
 from service.http.training import TrainingEndpoints
 from service.http.training_pages import TrainingPages
-from service.models.registry import REF
+from service.models.names import REF
 from service.training.runs import ID
 
 PUBLIC, GUEST, USER, ADMIN = Access.PUBLIC, Access.GUEST, Access.USER, Access.ADMIN

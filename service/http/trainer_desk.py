@@ -33,12 +33,12 @@ class TrainerDesk:
         self._inbox = inbox
 
     async def take_in(self, request: Request, name: str = "") -> About:
-        """The zip in the request's body as a new dataset. Raises as `Inbox.receive` and `Datasets.add`."""
+        """The zip in the request's body as a new dataset. Raises as `Datasets.place` and `add`, and `Inbox.receive`."""
         announced = int(digits(request.headers.get("content-length")))
         if request.headers.get("content-type", "").lower().startswith("multipart/"):
             announced = max(0, announced - SLACK_BYTES)
+        place = await asyncio.to_thread(self.datasets.place)
         async with self._inbox.receive(partial(pass_file, request), announced=announced) as (arrival, sent_name):
-            place = await asyncio.to_thread(self.datasets.place)
             await arrival.move(place)
         return await asyncio.to_thread(self.datasets.add, place, shown(sent_name or name))
 

@@ -44,7 +44,7 @@ from service.http.training_documents import (
 from service.training.report import Report
 from service.training.runs import Run
 
-UPLOAD_ERRORS: Errors = (BadRequest, BodyTooLarge, ArchiveInvalid, ArchiveTooLarge, *WRITE_ERRORS)
+UPLOAD_ERRORS: Errors = (BadRequest, BodyTooLarge, ArchiveInvalid, ArchiveTooLarge, Conflict, *WRITE_ERRORS)
 EXAMPLE = 'Right is: {"name": "pets", "dataset": "ID"}, or {"name": "pets", "from_feedback": true}.'
 
 log = structlog.get_logger()

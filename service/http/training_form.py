@@ -17,6 +17,7 @@ COMMON = (
     "backbone", "epochs", "fine_tune_epochs", "augment", "dropout", "dense", "learning_rate", "seed",
 )  # fmt: skip
 """What one changes first. The rest is folded away, but the name, which is asked for apart."""
+APART = WITHOUT | {"name"}
 FEEDBACK = "feedback"
 """As `data`: what people said, and no dataset."""
 _YES_OR_NO = (("true", "yes"), ("false", "no"))
@@ -48,7 +49,7 @@ class Setting:
 
 def settings() -> tuple[list[Setting], list[Setting]]:
     """The common ones, and the others."""
-    found = {name: _setting(name, field) for name, field in Order.model_fields.items() if name not in WITHOUT | {"name"}}
+    found = {name: _setting(name, field) for name, field in Order.model_fields.items() if name not in APART}
     return [found.pop(name) for name in COMMON], list(found.values())
 
 

@@ -14,7 +14,7 @@ from service.errors import ClientGone, Conflict, GlimtError, InvalidField, NotFo
 from service.http.access import name_of
 from service.http.account_pages import fields_of
 from service.http.job_queries import MAX_LABEL_CHARS, ZipForm
-from service.http.operation import GO, MULTIPART, PAGE, WRITE_ERRORS, Operation, form
+from service.http.operation import GO, MULTIPART, PAGE, WRITE_ERRORS, Errors, Operation, form
 from service.http.presentation import Wrong, light
 from service.http.problems import error_headers, problem
 from service.http.query import read_query
@@ -30,7 +30,7 @@ from service.settings import MIB, Settings
 from service.store.feedback import FeedbackStore
 from service.training.charts import curves
 
-BEGIN_ERRORS = (InvalidField, Conflict, NotFound, *WRITE_ERRORS)
+BEGIN_ERRORS: Errors = (InvalidField, Conflict, NotFound, *WRITE_ERRORS)
 DONE = {"dataset": "The dataset is removed.", "run": "The run is removed. What it published stays among the models."}
 """What the page says first, by the `done` in its address."""
 
@@ -172,8 +172,7 @@ class TrainingPages:
         told = {"HX-Trigger": "epochs"} if query.page and epochs != query.epochs else {}
         if query.page and about["state"] in ("done", "failed", "cancelled"):
             told = {"HX-Refresh": "true"}
-        said = {"about": about, "page": query.page, "epochs": epochs}
-        return self._render(request, "_training_run.html", headers=told, **said)
+        return self._render(request, "_training_run.html", headers=told, about=about, page=query.page, epochs=epochs)
 
     def _standing(self, request: Request) -> tuple[dict[str, Any], int]:
         run = self._desk.run(request)

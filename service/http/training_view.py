@@ -131,13 +131,15 @@ def _outcome(run: Run, dataset: Dataset | None) -> Outcome | None:
     return Outcome(
         report=report,
         charts=charts(report, partial(_cell_address, run.id)),
-        held=[
-            Held(kind, found, tuple(standings(found, (found.candidate, found.served)))) for kind, found in compared if found
-        ],
+        held=[Held(kind, found, _rows(found)) for kind, found in compared if found],
         maps=maps,
         layers=layers,
         is_augmented=(run.folder / f"{SHEET}.png").is_file(),
     )
+
+
+def _rows(found: Comparison) -> tuple[tuple[str, list[str]], ...]:
+    return tuple(standings(found, (found.candidate, found.served)))
 
 
 def _cell_address(run_id: str, truth: str, label: str) -> str:
@@ -153,7 +155,7 @@ def _maps(run: Run, dataset: Dataset | None) -> tuple[list[ActivationMap], list[
     samples = dataset.samples if dataset else ()
     names = [samples[index].name if index < len(samples) else str(index) for index in told["samples"]]
     maps = [ActivationMap(f"map-{number}", name) for number, name in enumerate(names, 1)]
-    return maps, [f"{layer['name']} ({' × '.join(map(str, layer['shape']))})" for layer in told["layers"]]
+    return maps, [f"{layer['name']} ({' by '.join(map(str, layer['shape']))})" for layer in told["layers"]]
 
 
 def _sampled(dataset: Dataset) -> list[SampledClass]:

@@ -7,16 +7,21 @@ among them lists each with its SHA-256.
 import shutil
 import tarfile
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 from service.errors import ArchiveInvalid, ArchiveTooLarge, FileDamaged, ModelUnavailable, StoreFull
+from service.models.names import NAME_PATTERN
 from service.models.registry import Registry
-from service.models.versions import MANIFEST, NAME_PATTERN, ModelVersion, read_manifest
+from service.models.versions import CLASSES, MANIFEST, ModelVersion, read_manifest
 from service.settings import MIB
 
 MAX_BYTES = 2048 * MIB
 """Of all files: more than any version here (ResNet50: 100 MiB), as for downloads."""
 MAX_FILES = 256
+SMALL = {MANIFEST: MIB, CLASSES: 16 * MIB}
+"""What is read as a whole, each time the versions are listed."""
+MAX_HEADER_BYTES = 64 * 1024
+"""Of the fields that the PAX format puts before a file."""
 
 
 def export_version(registry: Registry, ref: str, target: BinaryIO) -> ModelVersion:
@@ -38,7 +43,7 @@ def import_version(registry: Registry, source: BinaryIO) -> ModelVersion:
         _unpack(source, made)
         _drop_unlisted(made)
         return registry.adopt(made)
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, EOFError, ValueError, RecursionError) as error:  # the last two: fields that make no sense
         raise ArchiveInvalid(f"This is not a model version: {error}. Make one with glimt models export.") from error
     except (FileDamaged, ModelUnavailable) as error:
         raise ArchiveInvalid(f"The model version in this file cannot be used: {_plain(error.detail, made)}") from error
@@ -51,22 +56,39 @@ def import_version(registry: Registry, source: BinaryIO) -> ModelVersion:
 
 def _unpack(source: BinaryIO, folder: Path) -> None:
     size = 0
-    with tarfile.open(fileobj=source, mode="r|") as tar:
+    with tarfile.open(fileobj=source, mode="r|", tarinfo=_Member) as tar:
         for count, member in enumerate(tar):
             size += member.size
-            if size > MAX_BYTES or count >= MAX_FILES:
+            if size > MAX_BYTES or count >= MAX_FILES or member.size > SMALL.get(member.name, MAX_BYTES):
                 raise ArchiveTooLarge(
-                    f"The file holds more than {MAX_BYTES // MIB:,} MiB or {MAX_FILES} files, too much for one version."
+                    f"The file holds more than {MAX_BYTES // MIB:,} MiB or {MAX_FILES} files, or its {MANIFEST} or "
+                    f"{CLASSES} is huge: too much for one version."
                 )
-            if not member.isreg() or not NAME_PATTERN.fullmatch(member.name):
-                raise ArchiveInvalid(
-                    f"The file holds {member.name[:100]!r}, which is not a plain file of a version. Make one with "
-                    "glimt models export."
-                )
+            if member.issparse() or not NAME_PATTERN.fullmatch(member.name) or (folder / member.name).exists():
+                raise _strange(member)
             content = tar.extractfile(member)
             assert content is not None  # of a plain file
             with (folder / member.name).open("xb") as file:
                 shutil.copyfileobj(content, file, MIB)
+
+
+class _Member(tarfile.TarInfo):
+    """Looked at before tarfile acts upon it: it would read a header of gigabytes into memory."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        member = super().frombuf(buf, encoding, errors)
+        small = member.type == tarfile.XHDTYPE and 0 <= member.size <= MAX_HEADER_BYTES
+        if not small and member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
+            raise _strange(member)
+        return member
+
+
+def _strange(member: tarfile.TarInfo) -> ArchiveInvalid:
+    return ArchiveInvalid(
+        f"The file holds {member.name[:100]!r}, which is not a plain file of a version, or is there twice. Make one "
+        "with glimt models export."
+    )
 
 
 def _drop_unlisted(folder: Path) -> None:

@@ -6,7 +6,6 @@
 A version is asked for as NAME:VERSION; NAME alone is the one of them that is activated, else the newest. Blocking.
 """
 
-import re
 import shutil
 import tempfile
 from contextlib import suppress
@@ -21,11 +20,10 @@ from service.errors import Conflict, FileDamaged, ModelUnavailable, NotFound
 from service.files import replace_file, sha256
 from service.inference.labels import ClassTable
 from service.models.architectures import ARCHITECTURES
+from service.models.names import NAME_PATTERN, REF_PATTERN
 from service.models.versions import (
     CLASSES,
     MANIFEST,
-    NAME,
-    NAME_PATTERN,
     Manifest,
     ModelVersion,
     put,
@@ -34,10 +32,6 @@ from service.models.versions import (
     short_version,
     write_version,
 )
-
-REF = f"{NAME}(:{NAME})?"
-"""NAME or NAME:VERSION."""
-_REF = re.compile(REF)
 
 
 class Pointer(BaseModel):
@@ -70,7 +64,7 @@ class Registry:
 
     def folder_of(self, ref: str) -> Path:
         """Where the version is. Raises NotFound when there is none, ModelUnavailable for what cannot be a name."""
-        if not _REF.fullmatch(ref):
+        if not REF_PATTERN.fullmatch(ref):
             raise ModelUnavailable(
                 f"{ref!r} cannot be a model's name: NAME or NAME:VERSION, letters, digits, . _ - and at most 64 each."
             )

@@ -1,7 +1,6 @@
 """One model version on disk: a folder with manifest.json, the weights, classes.tsv. registry.py says where it is."""
 
 import json
-import re
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -17,12 +16,10 @@ from service.files import sha256, sync
 from service.inference.labels import ClassTable
 from service.inference.predictions import InputSpec
 from service.models.architectures import Recipe
+from service.models.names import NAME, NAME_PATTERN
 
 MANIFEST = "manifest.json"
 CLASSES = "classes.tsv"
-NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
-"""Names of models and of files in a version: never a path, never hidden."""
-NAME_PATTERN = re.compile(NAME)
 
 
 Precision = Literal["float32", "int8"]

@@ -37,7 +37,7 @@ class Doubts:
         *,
         most: int,
     ) -> None:
-        self._review = review
+        self.review = review
         self._pictures = pictures
         self._forget = forget
         self.most = most
@@ -103,7 +103,7 @@ class Doubts:
             return
         sha256 = await self._pictures.keep(data)
         try:
-            added = await self._review.add(doubt, most=self.most)
+            added = await self.review.add(doubt, most=self.most)
         except BaseException:  # without its row nobody would ever tidy the picture away
             await self._forget(sha256, _owner(doubt.user_id))
             raise

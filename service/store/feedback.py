@@ -222,7 +222,7 @@ class FeedbackStore:
             select(_C.image_sha256)
             .where(_C.image_sha256.is_not(None), or_(_C.verdict.is_not(None), _C.reviewed))
             .group_by(_C.image_sha256)
-            .having(by_people > by_reviewers, unclear)
+            .having(func.max(case((_C.image_kept, 1), else_=0)) > 0, by_people > by_reviewers, unclear)
             .order_by(func.max(_C.id).desc())
             .limit(limit)
         )

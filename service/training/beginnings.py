@@ -7,7 +7,8 @@ from typing import Any
 from service.errors import BadRequest, NotFound, StartError
 from service.inference.engines.preparing import load_weights
 from service.models.architectures import ARCHITECTURES, Recipe, build_trained
-from service.models.registry import REF, Registry
+from service.models.names import REF
+from service.models.registry import Registry
 from service.models.versions import ModelVersion
 from service.models.weights import obtain
 from service.settings import Settings

@@ -14,11 +14,13 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from service.errors import BadRequest, NotFound
+from service.errors import BadRequest, Conflict, NotFound
 from service.files import replace_file
 from service.training.sources import open_source
 
 FILE = "data.zip"
+MAX_DATASETS = 100
+"""Kept at once: each may have as many bytes as the largest archive."""
 ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{6}")
 
 
@@ -43,8 +45,10 @@ class Datasets:
         self._max_picture_bytes = max_picture_bytes
 
     def place(self) -> Path:
-        """Where a new one goes: its zip, in a folder that is not there yet."""
+        """Where a new one goes: its zip, in a folder that is not there yet. Raises Conflict when there are too many."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if len(list(self.folder.iterdir())) >= MAX_DATASETS:
+            raise Conflict(f"There are {MAX_DATASETS} datasets, the limit. Remove one first.")
         return self.folder / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}" / FILE
 
     def add(self, zip_file: Path, name: str) -> About:

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from service.models.architectures import Backbone, Recipe
-from service.models.versions import NAME
+from service.models.names import NAME
 
 CNN_SIZE, BACKBONE_SIZE = 64, 224
 """Pixels of a side when nobody says: what our own CNN learns quickly from, and what the backbones were made for."""

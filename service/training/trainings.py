@@ -110,8 +110,8 @@ class Trainings:
         self.datasets.sweep()
         for run in self.runs.all():
             with suppress(NotFound, OSError):
-                status = run.status()
-                if status.state == "queued" and status.created < datetime.now(UTC) - BEGINS_IN and not run.has_trainer():
+                status, latest = run.status(), datetime.now(UTC) - BEGINS_IN
+                if status.state == "queued" and status.created < latest and not run.has_trainer():
                     run.write(status.model_copy(update={"state": "failed", **INTERRUPTED}))
 
     def _create(self, order: Order) -> Run:
@@ -178,7 +178,8 @@ class Trainings:
             words = (words + piece)[-WORDS_BYTES:]
         await child.wait()
         try:
-            status = await self.in_thread(partial(_settled, run, words.decode(errors="replace").strip(), self._is_ended))
+            said = words.decode(errors="replace").strip()
+            status = await self.in_thread(partial(_settled, run, said, self._is_ended))
             log.info("run %s ended: %s %s", run.id, status.state, status.detail or "")
         except (NotFound, OSError) as error:
             log.warning("run %s ended, and how cannot be written down: %s", run.id, error)

@@ -42,8 +42,9 @@ async def serve(folder: Path, listening: socket.socket) -> None:
     async with Database(folder / "glimt.db") as db, PictureStore(folder / "pictures") as pictures:
         feedback = FeedbackStore(db)
         users, tokens, history, jobs = UserStore(db), TokenStore(db), HistoryStore(db), JobStore(db)
+        review = ReviewStore(db)
         belongings = Belongings(
-            users, tokens, feedback, history, pictures, "feedback", jobs, lambda job: jobs.remove(job.id), ReviewStore(db)
+            users, tokens, feedback, history, pictures, "feedback", jobs, lambda job: jobs.remove(job.id), review
         )
         endpoints = FeedbackEndpoints(feedback, pictures, belongings)
 

@@ -75,6 +75,14 @@ class Raw:
                     await self.send(data)
                     await asyncio.sleep(0.02)  # the pace of a slow client, not a guess
 
+    async def push(self, data: bytes) -> None:
+        """Send it again and again, whatever the server says, until it has hung up."""
+        async with asyncio.timeout(20):
+            with suppress(OSError):
+                while True:
+                    await self.send(data)
+                    await asyncio.sleep(0.002)  # a busy sender, that lets others run
+
 
 @asynccontextmanager
 async def raw(port: int) -> AsyncIterator[Raw]:

@@ -52,6 +52,68 @@ async def test_t5_endless_zeros_are_refused(tmp_path: Path, monkeypatch: pytest.
         await flood
 
 
+async def test_t5_who_sends_on_after_a_refusal_is_hung_up_on_by_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """He does not mind that the server has ended its side, and no deadline comes: so many bytes, and no more."""
+    monkeypatch.setattr(protocol, "LINGER_S", 1000)
+    async with under_uvicorn(small(tmp_path), SMALL) as port, raw(port) as client:
+        await client.send(head("/predict", f"Content-Length: {10**12}"))
+        assert (await client.answer()).status == 413
+        await client.push(bytes(16 * 1024))
+
+
+async def test_t5_who_sends_on_after_a_refusal_is_hung_up_on_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However little he sends: far less than what may be read of a refused body."""
+    monkeypatch.setattr(protocol, "LINGER_S", 0.2)
+    async with under_uvicorn(make_app(tmp_path)) as port, raw(port) as client:
+        await client.send(head("/predict", f"Content-Length: {10**12}"))
+        assert (await client.answer()).status == 413
+        await client.push(b"x")
+
+
+@pytest.mark.parametrize("bare", [b"0\r\n" + b"X: y\r\n" * 9, b"0\r\nX: " + b"y" * 64, b"3;" + b"x" * 64])
+async def test_t43_what_is_beside_a_body_is_bounded(tmp_path: Path, bare: bytes) -> None:
+    """Endless trailers or chunk extensions: 30 MB of trailers took 600 MB, and nothing ended them."""
+    async with under_uvicorn(make_app(tmp_path)) as port, raw(port) as client:
+        await client.send(head("/predict", "Transfer-Encoding: chunked") + b"3\r\nabc\r\n" + bare)
+        flood = asyncio.create_task(client.trickle(bare[3:] * 99))
+        answer = await client.answer()
+        assert (answer.status, answer.code) == (431, "head_too_large")
+        await flood
+
+
+async def test_t43_trailers_change_nothing(tmp_path: Path) -> None:
+    """They come behind the body and are no headers: not of this request, and not of the next."""
+    async with under_uvicorn(make_app(tmp_path)) as port, raw(port) as client:
+        picture = png(1)
+        await client.send(head("/predict", "Transfer-Encoding: chunked"))
+        await client.chunk(picture)
+        await client.send(b"0\r\nAccept: text/html\r\nX-Y: z\r\n\r\n" + post(picture))
+        assert [(await client.answer()).status for _ in range(2)] == [200, 200]
+
+
+async def test_t43_only_so_many_requests_wait_for_their_answers(tmp_path: Path) -> None:
+    """uvicorn takes as many as come: 20 MB of them took 1 GB. Those that were taken are answered, then it ends."""
+    one, engine = head("/healthz", method="GET"), GatedEngine(open_gate=False)
+    async with under_uvicorn(make_app(tmp_path, engine)) as port, raw(port) as client:
+        await client.send(post(png(1)) + one * (protocol.MAX_WAITING + 50))
+        engine.gate.set()
+        assert (await client.ended()).count(b"HTTP/1.1 200 OK\r\n") == 1 + protocol.MAX_WAITING
+
+
+async def test_what_no_app_has_seen_is_counted(tmp_path: Path) -> None:
+    """A head that cannot be read is a request that was answered like others."""
+    async with under_uvicorn(make_app(tmp_path)) as port, raw(port) as client, raw(port) as scraper:
+        await client.send(b"nonsense\r\n\r\n")
+        assert (await client.answer()).status == 400
+        await scraper.send(head("/metrics", method="GET"))
+        seen = b'glimt_requests_total{method="other",route="unmatched",status="400"} 1.0'
+        assert seen in (await scraper.answer()).body
+
+
 async def test_t5_a_length_over_the_limit_is_refused_unread(tmp_path: Path) -> None:
     """The answer is there before a byte of the body was sent."""
     async with under_uvicorn(small(tmp_path), SMALL) as port, raw(port) as client:

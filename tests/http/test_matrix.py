@@ -38,6 +38,7 @@ SAYS_NOTHING = {
     "/account/tokens/{token_id:id}/revoke",
     "/account/sessions/{token_id:id}/end",
     "/history/{row_id:id}/delete",
+    "/review/{id:id}/undo",
 }
 """Forms for which twice is once: whoever sends one for what is not theirs gets the usual page, and changes nothing."""
 NO_STAMP = "20260101-000000-000000"

@@ -98,6 +98,11 @@ async def test_without_being_asked_no_picture_is_kept(tmp_path: Path) -> None:
         assert not await reviewer.app.house.pictures.has(sha256(PICTURE))
 
 
+async def test_who_sends_pictures_is_told_that_some_are_kept(reviewer: Reviewer) -> None:
+    """On the first page, before anything is sent."""
+    assert "so unsure of it that a person should look at it" in await reviewer.page("/")
+
+
 async def test_where_pictures_may_not_be_kept_none_is_kept_for_review(tmp_path: Path) -> None:
     """keep_images=none comes first."""
     async with reviewing(tmp_path, review_pictures=5, keep_images="none") as reviewer:

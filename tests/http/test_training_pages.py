@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from service.http.access import SESSION_COOKIE
-from service.http.training_form import settings, wanted_of
+from service.http.training_form import APART, settings, wanted_of
 from service.models.registry import Registry
 from service.training import processes
 from service.training.orders import Order
@@ -23,9 +23,7 @@ from tests.training.reports import a_report
 from tests.world import CLASSES, in_process, make_app, session
 
 EVIL = "<img src=x onerror=alert(1)>"
-PETS = pack(
-    *(Part(f"{name}/{number}.png".encode(), png(number)) for name in ("cat", "dog<b>") for number in range(3))
-)
+PETS = pack(*(Part(f"{name}/{number}.png".encode(), png(number)) for name in ("cat", "dog<b>") for number in range(3)))
 
 
 @pytest.fixture
@@ -115,7 +113,7 @@ async def test_a_script_gets_the_datasets_row(boss: httpx2.AsyncClient) -> None:
 def test_every_field_of_an_order_can_be_set() -> None:
     """But what the service fills in."""
     common, more = settings()
-    assert {it.name for it in (*common, *more)} == set(Order.model_fields) - {"name", "source", "origin", "compare_with"}
+    assert {it.name for it in (*common, *more)} == set(Order.model_fields) - APART
 
 
 def test_what_is_left_empty_is_as_usual() -> None:
@@ -216,7 +214,12 @@ async def test_everything_of_the_report_is_there(boss: httpx2.AsyncClient, tmp_p
         assert f'src="/api/training/runs/{run.id}/sheets/{sheet}"' in page.text
     worst = a_report().test.worst[0]
     assert f'pictures/{worst.sample}" width="128" height="128" alt="{worst.name}"' in page.text
-    for words in ("A temperature of", "Pictures left out: 1 are copies.", "block_3 (8 × 8 × 24)", "Fine tune epochs 5"):
+    for words in (
+        "A temperature of",
+        "Pictures left out: 1 are copies.",
+        "block_3 (8 by 8 by 24)",
+        "Fine tune epochs 5",
+    ):
         assert words in text(page), words
     labels = re.findall(r'aria-labelledby="([\w-]+)"', page.text)
     assert all(f'id="{label}"' in page.text for label in labels)

@@ -3,7 +3,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-
 from service.models.architectures import ARCHITECTURES, BACKBONES, Recipe, build_trained
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras 3.15 on NumPy 2

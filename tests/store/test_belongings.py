@@ -68,7 +68,7 @@ class World:
         """A picture that is kept for review; None is anybody's."""
         sha256 = await self.pictures.keep(data)
         doubt = Doubt(
-            user_id=user and user.id, image_sha256=sha256, image_file_name="a.png", labels=(("cat", 0.4),),
+            user_id=user.id if user else None, image_sha256=sha256, image_file_name="a.png", labels=(("cat", 0.4),),
             margin=0.1, entropy=1.0, model_name="toy", model_version="1",
         )  # fmt: skip
         await self.review.add(doubt, most=9)

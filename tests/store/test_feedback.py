@@ -114,6 +114,17 @@ async def test_export_gives_every_row_in_order(store: FeedbackStore, monkeypatch
     assert [row async for row in store.export()] == [rows[0], *rows[2:]]
 
 
+async def test_pictures_are_counted_that_somebody_named(store: FeedbackStore) -> None:
+    """Each once, whoever said it; a mere no names nothing, and without its hash nobody knows the picture."""
+    said = replace(CAT, verdict="right", image_sha256="a" * 64)
+    named = replace(CAT, verdict="wrong", correct_label="dog", image_sha256="b" * 64)
+    for owner, draft in (("1", said), ("2", said), (None, named)):
+        await store.add(draft, owner=owner, idempotency_key=None)
+    for draft in (replace(named, correct_label=None, image_sha256="c" * 64), replace(said, image_sha256=None)):
+        await store.add(draft, owner=None, idempotency_key=None)
+    assert await store.count_labelled() == 2
+
+
 async def test_export_of_nothing_is_empty(store: FeedbackStore) -> None:
     """A new service exports no row and no error."""
     assert [row async for row in store.export()] == []

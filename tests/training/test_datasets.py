@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from service.errors import ArchiveInvalid, BadRequest, NotFound
+from service.errors import ArchiveInvalid, BadRequest, Conflict, NotFound
 from service.training.datasets import Datasets
 from tests.faults.archives import Part, pack
 from tests.training.pictures import png
@@ -50,9 +50,7 @@ def test_the_newest_is_listed_first(datasets: Datasets, tmp_path: Path) -> None:
         (zipped("cat/1.png", "dog/1.png")[:-30], ArchiveInvalid),
     ],
 )
-def test_one_that_cannot_be_used_leaves_nothing(
-    datasets: Datasets, content: bytes, error: type[Exception]
-) -> None:
+def test_one_that_cannot_be_used_leaves_nothing(datasets: Datasets, content: bytes, error: type[Exception]) -> None:
     """Its folder goes with it."""
     place = arrived(datasets, content)
     with pytest.raises(error):
@@ -75,6 +73,14 @@ def test_what_is_none_is_not_found(datasets: Datasets, name: str) -> None:
     for look in (datasets.get, datasets.source, datasets.remove):
         with pytest.raises(NotFound):
             look(name)
+
+
+def test_there_are_only_so_many(datasets: Datasets, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next one is refused before it comes."""
+    monkeypatch.setattr("service.training.datasets.MAX_DATASETS", 1)
+    datasets.add(arrived(datasets, zipped("a/1.png", "b/1.png")), "")
+    with pytest.raises(Conflict, match="the limit"):
+        datasets.place()
 
 
 def test_what_a_crash_left_is_swept_away(datasets: Datasets) -> None:

@@ -31,12 +31,12 @@ class Said:
 
     def add(
         self, number: int, verdict: Verdict | None, correct: str | None = None, *, owner: str | None = "eva",
-        predicted: str = "cat", kept: bool = True,
+        predicted: str = "cat", kept: bool = True, reviewed: bool = False,
     ) -> None:  # fmt: skip
         row = FeedbackRow(
             id=len(self.rows) + 1, created_at=BEGIN + timedelta(seconds=len(self.rows)), owner=owner,
             idempotency_key=None, predicted_class=predicted, score=0.5, image_file_name="x.png", verdict=verdict,
-            correct_label=correct, image_sha256=sha256(number), image_kept=kept,
+            correct_label=correct, image_sha256=sha256(number), image_kept=kept, reviewed=reviewed,
         )  # fmt: skip
         self.rows.append(row)
         if kept:
@@ -134,3 +134,13 @@ async def test_nothing_to_learn_from_is_said(said: Said, monkeypatch: pytest.Mon
     monkeypatch.setattr(feedback, "MAX_PICTURES", 1)
     with pytest.raises(BadRequest, match="at most 1 are taken at once"):
         await said.write()
+
+
+async def test_a_reviewer_settles_a_dispute(said: Said) -> None:
+    """What was said before does not count any more; what contradicts it afterwards does."""
+    for number in (1, 2):
+        said.add(number, "right", owner="eva")
+        said.add(number, "wrong", "dog", owner="tom")
+        said.add(number, "wrong", "dog", owner="boss", reviewed=True)
+    said.add(2, "right", owner="eva")
+    assert await said.write() == (Taken(1, 1, 0, 0, 0), {1: "dog"})

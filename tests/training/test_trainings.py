@@ -22,7 +22,6 @@ from tests.training.pictures import a_run
 from tests.world import make_database
 
 
-
 @pytest.fixture(autouse=True)
 def pretended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "trainer", pretended_trainer.command)
@@ -42,7 +41,7 @@ def order(name: str, **what: object) -> Order:
 async def reaches(run: Run, *states: State) -> Status:
     """Its status, once it is in one of these."""
     async with asyncio.timeout(30):
-        while (status := run.status()).state not in states:
+        while (status := run.status()).state not in states:  # noqa: ASYNC110
             await asyncio.sleep(0.01)  # until another process has written it down
     return status
 
@@ -72,7 +71,7 @@ async def test_a_second_run_is_refused(room: Trainings) -> None:
 async def test_of_two_at_once_one_is_refused(room: Trainings) -> None:
     """T34: even before the first one's process has come so far as to hold the lock."""
     found = await asyncio.gather(*(room.begin(order("waits")) for _ in range(2)), return_exceptions=True)
-    assert sorted(type(it) for it in found if not isinstance(it, Run)) == [Conflict]
+    assert [type(it) for it in found if not isinstance(it, Run)] == [Conflict]
     assert len(room.runs.all()) == 1
 
 
@@ -97,9 +96,8 @@ async def test_one_that_does_not_end_is_killed(room: Trainings, monkeypatch: pyt
 async def test_the_services_end_ends_the_trainer(tmp_path: Path) -> None:
     """Nobody trains on when the service has gone, and the run can be resumed."""
     database, pictures = make_database(tmp_path), PictureStore(tmp_path / "pictures")
-    async with database, pictures:
-        async with Trainings(Settings(data_dir=tmp_path), FeedbackStore(database), pictures) as room:
-            run = await begun(room, "waits")
+    async with database, pictures, Trainings(Settings(data_dir=tmp_path), FeedbackStore(database), pictures) as room:
+        run = await begun(room, "waits")
     assert (run.status().state, run.has_trainer()) == ("cancelled", False)
 
 

@@ -9,6 +9,7 @@ memory than one of them with the whole batch. What was tried is in perf/RESULTS.
 """
 
 import math
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,8 +51,7 @@ class OpenVINOEngine:
         self._way_out = way_out
         self._width = min(usable_cores(), STREAMS)
         self._alone: Any = None
-        self._streams: Any = None
-        self._open_streams: Callable[[], Any] = lambda: None
+        self._streams: list[Any] = []
         self._classes = 0
 
     def load(self) -> None:
@@ -84,7 +84,7 @@ class OpenVINOEngine:
 
     def predict(self, pixels: Pixels) -> Scores:
         """uint8 (n, size, size, 3) -> float32 (n, classes). RuntimeError with OpenVINO's words if it fails."""
-        if self._streams is None:
+        if self._alone is None:
             raise RuntimeError("predict() before load() or after close()")
         pixels = np.ascontiguousarray(pixels)
         scores = np.empty((len(pixels), self._classes), np.float32)
@@ -97,20 +97,27 @@ class OpenVINOEngine:
         return scores
 
     def _stream(self, pixels: Pixels, scores: Scores) -> None:
-        """Fill `scores`: equal chunks, as many for each stream."""
+        """Fill `scores`: equal chunks, as many for each stream.
+
+        OpenVINO's own queue of requests is not used: it calls back into Python, and a queue that is destroyed in the
+        meantime waits for that call with Python's lock held, for ever.
+        """
         parts = self._width * math.ceil(len(pixels) / (self._width * CHUNK))
+        chunks = list(zip(np.array_split(pixels, parts), np.array_split(scores, parts), strict=True))
+        started: deque[tuple[Any, Scores]] = deque()
         try:
-            for part in zip(np.array_split(pixels, parts), np.array_split(scores, parts), strict=True):
-                self._streams.start_async([part[0]], part[1], share_inputs=True)
-            self._streams.wait_all()
-        except BaseException:  # a queue with a failed request fails for ever
-            self._streams = self._open_streams()
-            raise
+            for place, (chunk, wanted) in enumerate(chunks):
+                stream = self._streams[place % self._width]
+                if len(started) == self._width:
+                    _keep_scores(*started.popleft())
+                stream.start_async([chunk], share_inputs=True)
+                started.append((stream, wanted))
+        finally:
+            _finish(started)
 
     def close(self) -> None:
         """Let the model go. Twice is once."""
-        self._alone = self._streams = None
-        self._open_streams = lambda: None
+        self._alone, self._streams = None, []
         give_memory_back()
 
     def _compile(self, openvino: Any, model: Path) -> None:
@@ -120,17 +127,27 @@ class OpenVINOEngine:
         if self._width > 1:
             streams = core.compile_model(model, "CPU", OPTIONS | threads | {"NUM_STREAMS": str(self._width)})
 
-        def open_streams() -> Any:
-            queue = openvino.AsyncInferQueue(streams, self._width)
-            queue.set_callback(_keep_scores)
-            return queue
-
         self._classes = int(alone.output(0).partial_shape[1].get_length())
-        self._alone, self._open_streams, self._streams = alone.create_infer_request(), open_streams, open_streams()
+        self._streams = [streams.create_infer_request() for _ in range(self._width)]
+        self._alone = alone.create_infer_request()
 
 
-def _keep_scores(request: Any, scores: Scores) -> None:
-    scores[:] = request.get_output_tensor(0).data
+def _keep_scores(stream: Any, scores: Scores) -> None:
+    """Wait for a stream, and take what it found. Raises RuntimeError when it failed."""
+    stream.wait()
+    scores[:] = stream.get_output_tensor(0).data
+
+
+def _finish(started: deque[tuple[Any, Scores]]) -> None:
+    """Wait for all, also after one has failed: they read pictures that nobody keeps any longer. Raises RuntimeError."""
+    failures: list[RuntimeError] = []
+    for stream, scores in started:
+        try:
+            _keep_scores(stream, scores)
+        except RuntimeError as error:
+            failures.append(error)
+    if failures:
+        raise failures[0]
 
 
 def _give_back() -> None:
