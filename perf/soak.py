@@ -92,9 +92,9 @@ class Finding(NamedTuple):
         return tolerance is not None and self.slope.is_known and self.slope.value > tolerance
 
 
-async def soak(options: argparse.Namespace, port: int, pid: int) -> tuple[Visitors, list[Sample]]:
-    """The crowd and the one who watches it. Raises OSError when the service is gone."""
-    samples: list[Sample] = []
+async def soak(options: argparse.Namespace, port: int, pid: int, samples: list[Sample]) -> Visitors:
+    """The crowd and the one who watches it, who appends to `samples`. Raises OSError and Unavailable when the service
+    is gone."""
     async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_S) as client:
         visitors = Visitors(port, photos(options.images), client)
         watching = asyncio.create_task(watch(options.every, port, pid, visitors, samples))
@@ -109,7 +109,7 @@ async def soak(options: argparse.Namespace, port: int, pid: int) -> tuple[Visito
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
-    return visitors, samples
+    return visitors
 
 
 async def watch(every_s: float, port: int, pid: int, visitors: Visitors, samples: list[Sample]) -> None:
@@ -202,12 +202,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def judge(options: argparse.Namespace, visitors: Visitors, samples: Sequence[Sample]) -> bool:
-    """Print and write all of it; whether it is as it should be."""
-    warm_s = options.seconds * WARM_SHARE
-    if options.out:
-        write(options.out, samples, warm_s)
+    """Print it; whether it is as it should be."""
     print("\n".join(ledger(visitors, options.seconds)))
-    findings = find(samples, warm_s)
+    findings = find(samples, options.seconds * WARM_SHARE)
     print("\n".join(table(findings)))
     return not failed(visitors) and not any(finding.grows for finding in findings)
 
@@ -218,15 +215,18 @@ def main() -> None:
     chosen = {"engine": options.engine} | model_settings(options.model) | {"cache-entries": str(CACHE_ENTRIES)}
     arguments = [part for name, value in chosen.items() for part in (f"--{name}", value)]
     print(f"pictures: {named(options.images)}; {options.seconds:g} s", flush=True)
+    samples: list[Sample] = []
     with tempfile.TemporaryDirectory() as folder:
-        data = options.data_dir or Path(folder)
         try:
-            with service([*arguments, *options.serve], data) as (pid, port):
-                visitors, samples = asyncio.run(soak(options, port, pid))
+            with service([*arguments, *options.serve], options.data_dir or Path(folder)) as (pid, port):
+                visitors = asyncio.run(soak(options, port, pid, samples))
         except GlimtError as error:
             raise SystemExit(f"{error.title}. {error.detail}") from error
         except OSError as error:
             raise SystemExit(f"The service is gone: {error}") from error
+        finally:  # also what was seen of a service that went
+            if options.out and samples:
+                write(options.out, samples, options.seconds * WARM_SHARE)
     sys.exit(not judge(options, visitors, samples))
 
 

@@ -80,17 +80,24 @@ class Visitors:
     async def _come(self, kind: str, guests: Guests, until: float) -> None:
         clock = asyncio.get_running_loop().time
         while clock() < until:
-            try:
-                end = await guests.visit()
-            except _Told as told:
-                end = REFUSED
-                await asyncio.sleep(min(told.retry_after_s, RETRY_LIMIT_S, max(0.0, until - clock())))
-            except _Wrong as wrong:
-                end = str(wrong)
-            except (httpx2.TransportError, OSError, EOFError, TimeoutError):
-                end = BROKEN
-            self.ledger[kind, end] += 1
-            await asyncio.sleep(min(guests.rest_s, max(0.0, until - clock())))
+            told_s = await self.receive(kind, guests.visit)
+            await asyncio.sleep(min(max(guests.rest_s, told_s), max(0.0, until - clock())))
+
+    async def receive(self, kind: str, visit: Visit) -> float:
+        """One visit, counted; for how many seconds the visitor was told to stay away."""
+        told_s = 0.0
+        try:
+            end = await visit()
+        except _Told as told:
+            end, told_s = REFUSED, min(told.retry_after_s, RETRY_LIMIT_S)
+        except _Wrong as wrong:
+            end = str(wrong)
+        except (httpx2.TransportError, OSError, EOFError, TimeoutError):
+            end = BROKEN
+        except (ValueError, LookupError):
+            end = "an answer that cannot be read"
+        self.ledger[kind, end] += 1
+        return told_s
 
     async def one_picture(self) -> str:
         """That nobody has sent before."""

@@ -129,7 +129,7 @@ class Timed(Taken):
         elif self._phase is Phase.HEAD and self._bytes > MAX_HEAD_BYTES:
             self._fail(_head_too_large())
         elif self._phase is Phase.BODY and self._bare_bytes > MAX_HEAD_BYTES:
-            self._fail(HeadTooLarge(f"More than {MAX_HEAD_BYTES:,} bytes came between or behind the chunks of the body."))
+            self._fail(HeadTooLarge(f"More than {MAX_HEAD_BYTES:,} bytes came beside the body's own chunks."))
         elif self._phase is Phase.IDLE:  # line breaks before a request, which may go on for ever
             self._step(Phase.START)
             self._wait(self.patience.head_s)
@@ -148,7 +148,7 @@ class Timed(Taken):
             self._refusal = _head_too_large()
             raise self._refusal
         if len(self.pipeline) >= MAX_WAITING:
-            self._refusal = BadRequest(f"{MAX_WAITING:,} requests of this connection wait for their answers, the limit.")
+            self._refusal = BadRequest(f"{MAX_WAITING:,} requests of this connection wait for answers, the limit.")
             raise self._refusal
         self._step(Phase.BODY)
         super().on_headers_complete()

@@ -99,8 +99,8 @@ class Settings(BaseSettings):
         0,
         ge=0,
         le=10_000,
-        description="Pictures with the least certain answers that are kept for admins to review, at most, for 30 days; "
-        "0 = none. Not where no pictures are kept.",
+        description="Pictures with the least certain answers that are kept for admins to review, at most, for 30 days, "
+        "or to learn from once they are; 0 = none. Not where no pictures are kept.",
     )
     retrain_after: int = Field(
         100, ge=1, le=1_000_000, description="New labels from feedback after which /review offers to train again."

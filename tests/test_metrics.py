@@ -84,6 +84,14 @@ def test_percentiles(values: list[float], expected: Percentiles | None) -> None:
     assert Percentiles.of(values) == expected
 
 
+async def test_sizes_are_read_when_scraped() -> None:
+    """As they are then, and not as they were."""
+    metrics, entries = Metrics(), [1]
+    metrics.watch_sizes({"cache_entries": lambda: len(entries)})
+    entries.append(2)
+    assert "\nglimt_cache_entries 2.0\n" in metrics.render().decode()
+
+
 async def test_metrics_keep_what_they_observe() -> None:
     """Answers, batches and how long the event loop was blocked, in seconds, are all in the last minute."""
     metrics, receipt, batch = Metrics(), Receipt(1.0, 2.0, 3.0, 6.0, 1, "idle", False), Batch(4, "full")

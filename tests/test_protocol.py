@@ -17,8 +17,8 @@ OVERRIDDEN = sorted(
 )
 EXPECTED = {
     "_start_asgi_task", "connection_lost", "connection_made", "data_received", "on_body", "on_header",
-    "on_headers_complete", "on_message_begin", "on_message_complete", "on_response_complete", "pause_writing", "resume_writing",
-    "send_400_response", "shutdown", "timeout_keep_alive_handler",
+    "on_headers_complete", "on_message_begin", "on_message_complete", "on_response_complete", "pause_writing",
+    "resume_writing", "send_400_response", "shutdown", "timeout_keep_alive_handler",
 }  # fmt: skip
 READ = {
     HttpToolsProtocol: {

@@ -19,11 +19,12 @@ from service.errors import Conflict, EmailTaken, GlimtError, InvalidField, NotFo
 from service.http.access import caller_of, identity_of, session_of, user_of
 from service.http.accounts import MAX_TOKEN_DAYS, delete_account
 from service.http.forms import DeletionForm, NextQuery, PasswordForm, SignInForm, SignUpForm, TokenForm
+from service.http.multipart import MAX_FIELD_BYTES
 from service.http.operation import GO, PAGE, SET_COOKIE, WRITE_ERRORS, Operation, form
 from service.http.presentation import Wrong
 from service.http.problems import error_headers
 from service.http.sessions import NOT_STORED, browser_of, give_session, go, local_path, take_session
-from service.http.uploads import MAX_FIELD_BYTES, read_form
+from service.http.uploads import read_form
 from service.settings import Settings
 from service.store.belongings import Belongings
 from service.store.tokens import MAX_NAME_CHARS as MAX_TOKEN_NAME_CHARS

@@ -20,9 +20,10 @@ from service.http.documents import EMAIL, example
 from service.http.forms import LoginForm
 from service.http.json_answer import json_answer
 from service.http.json_body import read_model
+from service.http.multipart import MAX_FIELD_BYTES
 from service.http.operation import JSON, NDJSON, WRITE_ERRORS, Operation, form
 from service.http.sessions import NOT_STORED
-from service.http.uploads import MAX_FIELD_BYTES, read_form
+from service.http.uploads import read_form
 from service.store.belongings import Belongings
 from service.store.feedback import MAX_ID
 from service.store.tokens import MAX_NAME_CHARS as MAX_TOKEN_NAME_CHARS

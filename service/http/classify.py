@@ -15,10 +15,11 @@ from service.errors import BadRequest
 from service.http.departure import ReadAhead, unless_client_leaves
 from service.http.documents import PredictionDocument, StreamLine
 from service.http.forms import PictureForm
+from service.http.multipart import Upload
 from service.http.operation import JSON, MULTIPART, NDJSON, PICTURE, PICTURE_ERRORS, SERVER_TIMING, Operation
 from service.http.query import read_query
 from service.http.stream import PredictionStream
-from service.http.uploads import Upload, announced, read_parts, read_raw, too_many
+from service.http.uploads import announced, read_parts, read_raw, too_many
 from service.inference.admission import Share
 from service.inference.classifier import Classifier
 from service.inference.predictions import Prediction, Receipt

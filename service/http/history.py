@@ -17,6 +17,7 @@ from service.http.access import identity_of, user_of
 from service.http.classify import Classify, Note, PredictOptions
 from service.http.documents import SHA256, PredictionDocument, example
 from service.http.json_answer import json_answer
+from service.http.multipart import Upload
 from service.http.operation import (
     ETAG,
     GO,
@@ -32,7 +33,6 @@ from service.http.presentation import light
 from service.http.query import read_query
 from service.http.sessions import NOT_STORED, go
 from service.http.thumbnails import Thumbnails
-from service.http.uploads import Upload
 from service.inference.classifier import Classifier
 from service.inference.images import Limits
 from service.inference.predictions import Prediction

@@ -178,7 +178,7 @@ class ModelEndpoints:
 
     async def forget(self, ref: str) -> None:
         """Delete a version. Raises as `Activation.delete`."""
-        await asyncio.to_thread(self._activation.delete, ref)
+        await self._activation.delete(ref)
 
     async def imported(self, request: Request) -> str:
         """The version in the request's body, NAME:VERSION, taken in. Raises the IMPORT_ERRORS."""

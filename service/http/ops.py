@@ -12,10 +12,11 @@ from starlette.templating import Jinja2Templates
 from service.errors import Conflict, InvalidField
 from service.http.access import identity_of, name_of
 from service.http.batching import BatchingChange, configure, limits
+from service.http.multipart import MAX_FIELD_BYTES
 from service.http.operation import PAGE, Operation, form
 from service.http.panel import BATCH_STOPS, WAIT_STOPS_MS, Panel, curve_chart, dial
 from service.http.presentation import light
-from service.http.uploads import MAX_FIELD_BYTES, read_form
+from service.http.uploads import read_form
 from service.inference.classifier import Classifier
 from service.metrics import Metrics
 

@@ -14,10 +14,11 @@ from service.bulk.upload import Inbox
 from service.errors import Forbidden, ImageError, NotFound
 from service.http.access import user_of
 from service.http.job_documents import job_document
-from service.inference.thumbnails import thumbnail
-from service.http.uploads import SLACK_BYTES, digits, pass_file
+from service.http.multipart import SLACK_BYTES
+from service.http.uploads import digits, pass_file
 from service.inference import images
 from service.inference.labels import ClassTable
+from service.inference.thumbnails import thumbnail
 from service.store.job_rows import Job, JobItem
 from service.store.jobs import JobStore
 

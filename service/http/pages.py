@@ -21,10 +21,11 @@ from service.http.departure import unless_client_leaves
 from service.http.feedback import FeedbackBody, FeedbackEndpoints
 from service.http.forms import CardAbout, CardFeedback, LabelsQuery, PageForm
 from service.http.json_body import reasons
+from service.http.multipart import Upload
 from service.http.operation import MULTIPART, PAGE, PICTURE_ERRORS, URLENCODED, WRITE_ERRORS, Operation
 from service.http.presentation import light, words
 from service.http.problems import error_headers, problem
-from service.http.uploads import Form, Upload, announced, read_form
+from service.http.uploads import Form, announced, read_form
 from service.inference import images
 from service.inference.admission import Share
 from service.inference.classifier import Classifier

@@ -13,8 +13,9 @@ from service.http.departure import unless_client_leaves
 from service.http.documents import ReferencePrediction, ReferenceRefusal
 from service.http.forms import OnePictureForm
 from service.http.json_answer import json_answer
+from service.http.multipart import Upload
 from service.http.operation import JSON, MULTIPART, PICTURE_ERRORS, SERVER_TIMING, Operation
-from service.http.uploads import Upload, announced, read_form
+from service.http.uploads import announced, read_form
 from service.inference.admission import Share
 from service.inference.classifier import Classifier
 from service.settings import Settings

@@ -9,8 +9,8 @@ from starlette.requests import Request
 
 from service.http.access import identity_of
 from service.http.classify import Note
+from service.http.multipart import Upload
 from service.http.presentation import percent, words
-from service.http.uploads import Upload
 from service.inference.certainty import entropy, margin
 from service.inference.labels import ClassTable
 from service.inference.predictions import Prediction

@@ -97,7 +97,7 @@ class UndoForm(BaseModel):
 class RetrainForm(BaseModel):
     """What the model will be called."""
 
-    model_config = example({"name": "pets"})
+    model_config = example({"name": "newts"})
 
     name: str
 

@@ -15,9 +15,9 @@ from starlette.types import Receive, Scope, Send
 
 from service.errors import ClientGone, GlimtError
 from service.http.departure import ReadAhead
+from service.http.multipart import Upload
 from service.http.operation import NDJSON
 from service.http.problems import problem
-from service.http.uploads import Upload
 from service.inference.admission import Share
 
 log = logging.getLogger(__name__)

@@ -12,8 +12,9 @@ from starlette.requests import Request
 from service.bulk.upload import Inbox, shown
 from service.errors import BadRequest, InvalidField, NotFound
 from service.http.json_body import reasons
+from service.http.multipart import SLACK_BYTES
 from service.http.training_documents import Wanted
-from service.http.uploads import SLACK_BYTES, digits, pass_file
+from service.http.uploads import digits, pass_file
 from service.training import feedback
 from service.training.dataset import open_pixels
 from service.training.datasets import About

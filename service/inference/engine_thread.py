@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -175,7 +176,8 @@ class EngineThread:
                 self.hangs = False
                 log.warning("%s has come back", self.serving.model.name)
 
-        asyncio.get_running_loop().run_in_executor(self._thread, lambda: None).add_done_callback(back)
+        with suppress(RuntimeError):  # retired meanwhile: it will be given nothing more
+            asyncio.get_running_loop().run_in_executor(self._thread, lambda: None).add_done_callback(back)
 
 
 def warm_up_sizes(max_batch: int) -> list[int]:

@@ -85,7 +85,8 @@ class Shadow:
             log.exception("%s %s could not be loaded", model.name, model.version)
             raise StartError(f"{model.name} {model.version} could not be loaded: {error}") from error
         finally:
-            self._loading = None
+            if self._loading is thread:  # not when it was stopped and another is being loaded
+                self._loading = None
         self._thread, self.share, self._due = thread, share, 0.0
         self.totals.clear()
 

@@ -39,6 +39,7 @@ class Activation:
         shadow.on_result = self._note
         pointer = Pointer() if settings.named_a_model else self.registry.pointer()
         self._served, self._previous = pointer.served, pointer.previous
+        self._named = _ref(worker.model) if settings.named_a_model else None
 
     @property
     def served(self) -> str | None:
@@ -98,12 +99,16 @@ class Activation:
         """No more comparing."""
         await self._shadow.stop()
 
-    def delete(self, ref: str) -> None:
-        """Delete a version. Blocking. Raises NotFound, ModelUnusable; Conflict for one that is in use."""
-        found = self._read(ref).ref if ":" not in ref else ref
-        if found in (self._served, self._previous):
-            raise Conflict(f"{found} is served, or what a roll-back brings back. Activate another one first.")
-        self.registry.delete(found)
+    async def delete(self, ref: str) -> None:
+        """Delete a version. Raises NotFound, ModelUnusable; Conflict for one that is in use, or while another change
+        is under way: that may be about to serve it."""
+        with self._alone():
+            found = (await asyncio.to_thread(self._read, ref)).ref if ":" not in ref else ref
+            if found == self._named:
+                raise Conflict(f"{found} is what the service was started with. Start it with another one first.")
+            if found in (self._served, self._previous):
+                raise Conflict(f"{found} is served, or what a roll-back brings back. Activate another one first.")
+            await asyncio.to_thread(self.registry.delete, found)
 
     def _note(self, result: ShadowResult) -> None:
         if result.differs:
@@ -125,12 +130,14 @@ class Activation:
             await self._worker.swap(serving)
         except StartError as error:
             raise ModelUnusable(error.detail) from error
+        before = self._served, self._previous
+        self._served, self._previous = ref, former  # at once: who is cancelled in the next line has changed it
         try:
             await asyncio.to_thread(self.registry.point, ref, former)
         except OSError as error:
             await self._worker.swap(outgoing)
+            self._served, self._previous = before
             raise StoreFull(f"The choice cannot be written to {self.registry.folder}: {error.strerror}.") from error
-        self._served, self._previous = ref, former
         if self._shadow.model == serving.model:
             await self._shadow.stop()
         log.info("%s is served now, after %s", ref or "the configured model", former or "the configured model")
@@ -148,3 +155,7 @@ class Activation:
             return self.registry.read(ref)
         except StartError as error:
             raise ModelUnusable(error.detail) from error
+
+
+def _ref(model: ModelInfo) -> str:
+    return f"{model.name}:{model.version}"

@@ -33,6 +33,8 @@ from service.models.versions import (
     write_version,
 )
 
+POINTER = "served.json"
+
 
 class Pointer(BaseModel):
     """served.json. None is the model that the settings name."""
@@ -85,12 +87,18 @@ class Registry:
 
     def list(self) -> list[Listed]:
         """All versions, the newest first; those with a damaged manifest last."""
-        found = [self._listed(path.parent) for path in self.folder.glob(f"*/*/{MANIFEST}") if _is_version(path.parent)]
+        found = []
+        for path in self.folder.glob(f"*/*/{MANIFEST}"):
+            with suppress(FileNotFoundError):  # deleted just now
+                found += [self._listed(path.parent)] if _is_version(path.parent) else []
         return sorted(found, key=lambda one: one.manifest.created.timestamp() if one.manifest else 0.0, reverse=True)
 
     def look(self, ref: str) -> Listed:
         """One of the list. Raises NotFound, ModelUnavailable."""
-        return self._listed(self.folder_of(ref))
+        try:
+            return self._listed(self.folder_of(ref))
+        except FileNotFoundError:
+            raise NotFound(f"{ref!r} has just been deleted.") from None
 
     def publish(self, name: str, *, weights: Path, **what: Any) -> ModelVersion:
         """Add a version of the name, see `write_version`. Raises Conflict when just these weights are there already,
@@ -103,6 +111,8 @@ class Registry:
         Conflict when it is there already."""
         version = read_version(made)
         check_name(version.name)
+        if version.version != short_version(read_manifest(made).files[version.weights.name]):
+            raise FileDamaged(f"{made / MANIFEST} calls it {version.version}, which is not the beginning of its hash.")
         directory = self.folder / version.name / version.version
         if directory.exists():
             raise Conflict(f"{version.ref} is here already.")
@@ -131,7 +141,7 @@ class Registry:
 
     def pointer(self) -> Pointer:
         """Which is served. Raises FileDamaged."""
-        path = self.folder / "served.json"
+        path = self.folder / POINTER
         try:
             return Pointer.model_validate_json(path.read_bytes())
         except FileNotFoundError:
@@ -145,7 +155,7 @@ class Registry:
         """Say what is served from now on. Raises OSError."""
         pointer = Pointer(served=served, previous=previous, changed=datetime.now(UTC).replace(microsecond=0))
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        replace_file(self.folder / "served.json", pointer.model_dump_json(indent=2).encode())
+        replace_file(self.folder / POINTER, pointer.model_dump_json(indent=2).encode())
         return pointer
 
     def _chosen(self, name: str) -> str:
@@ -171,11 +181,13 @@ class Registry:
 
 
 def check_name(name: str) -> None:
-    """Raises ModelUnavailable for what cannot be a name, Conflict for an architecture's."""
+    """Raises ModelUnavailable for what cannot be a name, Conflict for an architecture's and for the pointer's."""
     if not NAME_PATTERN.fullmatch(name):
         raise ModelUnavailable(f"{name!r} cannot be a model's name: letters, digits, . _ - and at most 64 of them.")
     if name in ARCHITECTURES:
         raise Conflict(f"{name} is an architecture: --model would never find the version. Choose another name.")
+    if name.casefold() == POINTER:  # some disks know no case
+        raise Conflict(f"{name} is a file of the registry's own. Choose another name.")
 
 
 def _ref(folder: Path) -> str:

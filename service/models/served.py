@@ -267,6 +267,10 @@ def _serve_version(
             f"{version.weights.parent} lists {len(version.classes)} classes, "
             f"but {architecture.name} has {architecture.classes}."
         )
+    if version.input != architecture.input:
+        raise FileDamaged(
+            f"{version.weights.parent} wants {version.input}, but {architecture.name} {architecture.input}."
+        )
     ready = version.precision == "int8"
     if ready and settings.engine == "tensorflow":
         raise ModelUnavailable(f"{version.name} is int8, which only OpenVINO runs. Way out: --engine openvino")

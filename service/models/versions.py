@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from service.errors import Conflict, FileDamaged, ModelUnavailable
 from service.files import sha256, sync
@@ -40,7 +40,7 @@ class Manifest(BaseModel):
     version: str = Field(pattern=f"^{NAME}$")
     architecture: str
     input: InputSpec
-    created: datetime
+    created: AwareDatetime
     metrics: dict[str, float]
     weights: str = Field(pattern=f"^{NAME}$")
     precision: Precision = "float32"

@@ -8,7 +8,8 @@ import pytest
 from starlette.requests import Request
 
 from service.errors import BadRequest, BodyTooLarge
-from service.http.uploads import MAX_FIELDS_BYTES, MAX_PREAMBLE_BYTES, read_form
+from service.http.multipart import MAX_FIELDS_BYTES, MAX_PREAMBLE_BYTES
+from service.http.uploads import read_form
 from tests.world import in_process, make_app, operator, signed_in
 
 KIND = "multipart/form-data; boundary=frontier"

@@ -23,6 +23,7 @@ from service.http.model_documents import A_VERSION
 from service.http.openapi import openapi
 from service.http.operation import JSON, NDJSON, PICTURE, PROBLEM, TAR, URLENCODED, ZIP
 from service.http.training_documents import A_STAMP
+from service.inference.labels import ClassTable
 from service.models.exchange import export_version
 from service.models.registry import Registry
 from service.training import processes
@@ -37,6 +38,7 @@ NEEDS_A_REAL_MODEL = {"/api/explain"}
 """Answered as described in tests/e2e/test_review.py."""
 AN_ARCHIVE = pack(Part(b"class_1/a.png", png(1)), Part(b"class_2/b.png", png(2)))
 TRAINED = a_report()
+A_FOLDER = "/srv/photos/holidays"
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,8 @@ def closed(schema: Any) -> Any:
 
 @pytest.fixture
 def app(tmp_path: Path) -> Glimt:
-    return make_app(tmp_path, keep_images="all", retrain_after=5)
+    (tmp_path / "photos").mkdir()
+    return make_app(tmp_path, keep_images="all", retrain_after=5, job_folders=str(tmp_path))
 
 
 @pytest.fixture
@@ -259,6 +262,8 @@ async def test_examples_are_answered_as_described(
             if "/training" in said.path or said.path == "/review/train":
                 ids |= await a_school(client, headers, tmp_path, said)
             shown = {A_STAMP: ids.get("dataset"), A_VERSION["ref"]: ids.get("ref"), TAR: ids.get("tar")}
+            shown["newts"] = f"newts-{sent}"  # a run of the same name would be extended
+            shown |= {A_FOLDER: str(tmp_path / "photos")}
             options = real(options, shown)
             answer = await client.request(
                 said.method,
@@ -312,7 +317,20 @@ async def a_shelf(client: httpx2.AsyncClient, headers: dict[str, str], folder: P
         await client.post(f"/api/models/{kept}/activate", headers=headers)
     if said.path == "/models/trial" and said.method == "GET":
         await client.put("/api/trial", json={"model": kept}, headers=headers)
-    return {"ref": kept, "tar": tar.getvalue()}
+    sha256 = await a_difference(client, headers, registry) if "sha256" in said.path else None
+    return {"ref": kept, "tar": tar.getvalue(), "sha256": sha256}
+
+
+async def a_difference(client: httpx2.AsyncClient, headers: dict[str, str], registry: Registry) -> str:
+    """The SHA-256 of a picture to which a candidate gives another label, as all of its labels are others."""
+    others = ClassTable(tuple(f"other_{n}" for n in range(10)), (None,) * 10, ("",) * 10)
+    candidate = put(registry, content=secrets.token_bytes(8), classes=others).ref
+    await client.put("/api/trial", json={"model": candidate, "share": 1}, headers=headers)
+    answer = await client.post("/predict", content=png(secrets.randbelow(2**16)), headers=headers)
+    async with asyncio.timeout(20):
+        while not (await client.get("/api/trial/differences", headers=headers)).json():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    return str(answer.json()["image"]["sha256"])
 
 
 async def a_pile(client: httpx2.AsyncClient, headers: dict[str, str]) -> dict[str, Any]:

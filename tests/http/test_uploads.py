@@ -10,17 +10,8 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 
 from service.errors import BadRequest, BodyTooLarge, ClientGone, GlimtError, ImageTooLarge
-from service.http.uploads import (
-    MAX_FIELD_BYTES,
-    MAX_HEADER_BYTES,
-    SLACK_BYTES,
-    Field,
-    Upload,
-    pass_file,
-    read_form,
-    read_parts,
-    read_raw,
-)
+from service.http.multipart import MAX_FIELD_BYTES, MAX_HEADER_BYTES, SLACK_BYTES, Field, Upload
+from service.http.uploads import pass_file, read_form, read_parts, read_raw
 
 BOUNDARY = b"frontier"
 TWO = (

@@ -1,6 +1,7 @@
 """A candidate computes some of the same pictures and harms nobody."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -35,6 +36,17 @@ class Constant(GatedEngine):
 
     def scores(self, pixels: Pixels) -> Scores:
         return np.asarray(np.eye(10)[[0] * len(pixels)], np.float32)
+
+
+class Slow(Constant):
+    """Takes its time to load."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_load = threading.Event()
+
+    def load(self) -> None:
+        self.may_load.wait()
 
 
 def candidate(engine: GatedEngine, size: int = 16) -> Serving:
@@ -167,6 +179,20 @@ async def test_stopped_while_it_loads() -> None:
             await start
         assert classifier.shadow.model is None
         await until(lambda: engine.closed)
+
+
+async def test_stopped_while_it_loads_and_another_begun() -> None:
+    """The end of the first is not the end of the second."""
+    async with classifying() as (classifier, _):
+        first = asyncio.create_task(classifier.shadow.start(candidate(Constant()), share=1))
+        await asyncio.sleep(0)
+        await classifier.shadow.stop()
+        second = asyncio.create_task(classifier.shadow.start(candidate(slow := Slow()), share=1))
+        with pytest.raises(Conflict, match="stopped"):
+            await first
+        slow.may_load.set()
+        await second
+        assert classifier.shadow.model is not None
 
 
 async def test_a_candidate_that_cannot_be_loaded() -> None:

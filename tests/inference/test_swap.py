@@ -279,6 +279,20 @@ async def test_a_hanging_model_can_be_replaced() -> None:
             old.gate.set()
 
 
+async def test_a_batch_that_hangs_in_a_model_that_was_replaced() -> None:
+    """Its thread takes no more work, which was an error 500 for who waited."""
+    old = Numbered(0, open_gate=False)
+    async with Worker(numbered(old), max_batch=1, timeout_s=0.3) as worker:
+        await worker.loaded()
+        stuck = asyncio.create_task(worker.run([np.ones((8, 8, 3), np.uint8)]))
+        await asyncio.sleep(0)
+        await worker.swap(numbered(Numbered(2)))
+        with pytest.raises(NotReady):
+            await stuck
+        assert worker.status == "ready"
+        old.gate.set()
+
+
 async def test_batching_follows_the_kept_curve_only(tmp_path: Path) -> None:
     """A model that was never measured leaves batch and window as they are; one that was brings its own."""
     curve = tmp_path / "curve.json"

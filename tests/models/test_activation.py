@@ -1,6 +1,8 @@
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,9 @@ from service.models.served import ServedModel
 from service.models.versions import ModelVersion
 from service.settings import Settings
 from tests.fakes import GatedEngine
-from tests.inference.models import serving
+from tests.inference.models import MODEL, serving
 from tests.models.shelf import put
+from tests.world import until
 
 
 class Desk:
@@ -195,4 +198,49 @@ async def test_what_is_in_use_is_not_deleted(tmp_path: Path, ref: str | None) ->
         version = desk.put()
         await desk.activation.activate("pets")
         with pytest.raises(Conflict, match="Activate another one first"):
-            desk.activation.delete(ref or version.ref)
+            await desk.activation.delete(ref or version.ref)
+
+
+async def test_what_is_about_to_be_served_is_not_deleted(tmp_path: Path) -> None:
+    """The pointer named a version that was gone: the service answered with it until its next start, which failed."""
+    async with open_desk(tmp_path) as desk:
+        version = desk.put()
+        activating = asyncio.create_task(desk.activation.activate("pets"))
+        await asyncio.sleep(0)
+        with pytest.raises(Conflict, match="being brought in"):
+            await desk.activation.delete(version.ref)
+        await activating
+        assert desk.activation.registry.read("pets") == version
+
+
+async def test_the_version_that_the_operator_named_is_not_deleted(tmp_path: Path) -> None:
+    """It answers though nothing was activated, and a roll-back needs it."""
+    desk = Desk(tmp_path, model="pets")
+    version = desk.put()
+    desk.worker = Worker(serving(GatedEngine(), model=replace(MODEL, name="pets", version=version.version)))
+    activation = Activation(desk.settings, desk.worker, desk.shadow, desk._serving)
+    with pytest.raises(Conflict, match="was started with"):
+        await activation.delete(version.ref)
+
+
+async def test_cancelled_while_the_choice_is_written_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread writes it all the same: what answers, what is said to answer and the pointer are one model."""
+    async with open_desk(tmp_path) as desk:
+        version, registry = desk.put(), desk.activation.registry
+        writes, may_write, write = threading.Event(), threading.Event(), registry.point
+
+        def slow(*choice: str | None) -> None:
+            writes.set()
+            may_write.wait()
+            write(*choice)
+
+        monkeypatch.setattr(registry, "point", slow)
+        activating = asyncio.create_task(desk.activation.activate("pets"))
+        await until(writes.is_set)
+        activating.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await activating
+        may_write.set()
+        await until(lambda: registry.pointer().served == version.ref)
+        assert desk.activation.served == version.ref
+        assert desk.worker.model.version == version.version

@@ -1,4 +1,5 @@
 import io
+import re
 import tarfile
 from pathlib import Path
 
@@ -6,9 +7,9 @@ import pytest
 
 from service.errors import ArchiveInvalid, ArchiveTooLarge, Conflict, StoreFull
 from service.models import exchange
-from service.models.exchange import export_version, import_version
+from service.models.exchange import SMALL, export_version, import_version
 from service.models.registry import Registry
-from service.models.versions import MANIFEST
+from service.models.versions import CLASSES, MANIFEST
 from tests.models.shelf import put
 
 
@@ -36,6 +37,13 @@ def packed(files: dict[str, bytes], kind: bytes = tarfile.REGTYPE) -> bytes:
             member.type, member.size, member.linkname = kind, len(content), "/etc/passwd"
             tar.addfile(member, io.BytesIO(content))
     return target.getvalue()
+
+
+def with_fields(fields: dict[str, str]) -> bytes:
+    """A file of the PAX format, and what stands before it there."""
+    member = tarfile.TarInfo("weights")
+    member.pax_headers = fields
+    return member.tobuf(tarfile.PAX_FORMAT) + bytes(1024)
 
 
 def unpacked(data: bytes) -> dict[str, bytes]:
@@ -130,6 +138,65 @@ def test_a_network_out_of_proportion_is_refused(here: Registry, there: Registry)
     files[MANIFEST] = files[MANIFEST].replace(b'"dense": 0', b'"dense": 1000000000')
     with pytest.raises(ArchiveInvalid, match=r"recipe\.dense"):
         import_version(there, io.BytesIO(packed(files)))
+
+
+def test_a_version_by_another_name_is_refused(here: Registry, there: Registry) -> None:
+    """Answers are kept by the version's name: two models of one name would answer for each other."""
+    version = put(here).version
+    files = unpacked(exported(here))
+    files[MANIFEST] = files[MANIFEST].replace(f'"{version}"'.encode(), b'"latest"')
+    with pytest.raises(ArchiveInvalid, match="beginning of its hash"):
+        import_version(there, io.BytesIO(packed(files)))
+
+
+def test_a_file_that_is_there_twice_is_refused(there: Registry) -> None:
+    """It was said to be a full disk."""
+    twice = packed({"a": b"1"})[:1024] + packed({"a": b"2"})
+    with pytest.raises(ArchiveInvalid, match="there twice"):
+        import_version(there, io.BytesIO(twice))
+
+
+def test_a_time_before_all_time_is_refused(here: Registry, there: Registry) -> None:
+    """It could not be sorted: from then on no version could be listed."""
+    put(here)
+    files = unpacked(exported(here))
+    files[MANIFEST] = re.sub(rb'"created": "[^"]*"', b'"created": "0001-01-01T00:00:00"', files[MANIFEST])
+    with pytest.raises(ArchiveInvalid, match="created"):
+        import_version(there, io.BytesIO(packed(files)))
+
+
+@pytest.mark.parametrize("name", [MANIFEST, CLASSES])
+def test_what_is_read_as_a_whole_is_small(there: Registry, name: str) -> None:
+    """A manifest of 100 MB took 500 MB of memory, at each look at the list."""
+    with pytest.raises(ArchiveTooLarge, match="huge"):
+        import_version(there, io.BytesIO(packed({name: bytes(SMALL[name] + 1)})))
+
+
+def test_a_file_with_holes_is_refused(there: Registry) -> None:
+    """Some bytes may say that they are two gigabytes of nothing."""
+    with pytest.raises(ArchiveInvalid, match="not a plain file"):
+        import_version(there, io.BytesIO(packed({"weights": b""}, tarfile.GNUTYPE_SPARSE)))
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"comment": "x" * exchange.MAX_HEADER_BYTES}, "not a plain file"),
+        ({"GNU.sparse.map": "a,b"}, "not a model version"),
+        ({"GNU.sparse.map": "0,0", "GNU.sparse.size": "2000"}, "not a plain file"),
+    ],
+    ids=["large", "no numbers", "holes"],
+)
+def test_fields_that_make_no_sense_are_refused(there: Registry, fields: dict[str, str], said: str) -> None:
+    """tarfile believes them: 150 MB of them took 500 MB of memory, others were an error 500."""
+    with pytest.raises(ArchiveInvalid, match=said):
+        import_version(there, io.BytesIO(with_fields(fields)))
+
+
+def test_fields_before_fields_without_end_are_refused(there: Registry) -> None:
+    """tarfile goes deeper with each."""
+    with pytest.raises(ArchiveInvalid):
+        import_version(there, io.BytesIO(with_fields({"comment": "x"})[:1024] * 2000))
 
 
 def test_a_full_disk_is_said(here: Registry, there: Registry, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from service.errors import Conflict, FileDamaged, ModelUnavailable, NotFound
-from service.models.registry import Pointer, Registry
+from service.models.registry import Listed, Pointer, Registry
 from service.models.versions import MANIFEST
 from tests.models.shelf import CLASSES, put
 
@@ -136,3 +136,23 @@ def test_a_pointer_that_cannot_be_written_stays_as_it_was(registry: Registry, mo
         registry.point("pets:2", "pets:1")
     assert registry.pointer() == before
     assert [path.name for path in registry.folder.iterdir()] == ["served.json"]
+
+
+def test_a_model_cannot_be_called_like_the_pointer(registry: Registry) -> None:
+    """Its folder would be where the pointer belongs: nothing could be activated, and no start found its model."""
+    with pytest.raises(Conflict, match="registry's own"):
+        put(registry, "Served.json")
+
+
+def test_what_is_deleted_meanwhile_is_not_listed(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look at the folders and the look into one."""
+    gone, stays = put(registry, content=b"gone").ref, put(registry, content=b"stays").ref
+    look = registry._listed
+
+    def slow(folder: Path) -> Listed:
+        if folder.name in gone and folder.exists():
+            registry.delete(gone)
+        return look(folder)
+
+    monkeypatch.setattr(registry, "_listed", slow)
+    assert [one.ref for one in registry.list()] == [stays]

@@ -122,7 +122,7 @@ export class Cards {
     const picture = element.querySelector(".preview img") // not there when the browser cannot draw it
     const { file, addresses, abort } = this.#cards.get(element)
     const onAddress = (address) => addresses.push(address)
-    if (picture) readout.querySelector(".readings").after(lookButton({ file, picture, signal: abort.signal, onAddress }))
+    if (picture) readout.querySelector(".receipt").before(lookButton({ file, picture, signal: abort.signal, onAddress }))
   }
 
   #retryButton(element) {
