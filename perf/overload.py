@@ -31,7 +31,7 @@ from typing import NamedTuple
 import orjson
 
 from perf.clients import ANSWERED, REFUSED, Latencies, latencies, per_second
-from perf.closed_loop import closed_loop, metrics
+from perf.closed_loop import closed_loop, grown, metrics, quantile
 from perf.process import forget_peak, held
 from perf.serving import command_line, get, model_settings, named, serving
 from perf.storm import Offer, Storm, unleash
@@ -39,6 +39,7 @@ from service.errors import GlimtError
 from service.tuning.pictures import Distinct, photos
 
 CLIENTS = 16
+EXPIRED = "504"
 REFUSED_MS = 50.0
 """What a refusal may take, p99 (FAULTS, T6)."""
 GOODPUT = 0.9
@@ -75,7 +76,8 @@ class Queue(NamedTuple):
 
 
 class Run(NamedTuple):
-    """What was seen. `counted`: answers of POST /predict by status, as the service counted them meanwhile."""
+    """What was seen. `counted`: answers of POST /predict by status, as the service counted them meanwhile.
+    `lag_ms`: p99 of the event loop's, the bound of a histogram's bucket."""
 
     calm_per_s: float
     rate: float
@@ -83,6 +85,7 @@ class Run(NamedTuple):
     memory: Memory
     queue: Queue
     counted: Counter[str]
+    lag_ms: float
 
 
 class Claim(NamedTuple):
@@ -93,13 +96,16 @@ class Claim(NamedTuple):
 
 
 def outcomes(offers: Sequence[Offer]) -> Counter[str]:
-    """How they ended: answered, refused, sent away (refused after having been let in), or as the outcome says."""
+    """How they ended: answered, refused, sent away (refused after having been let in), expired (told so at the
+    deadline), or as the outcome says."""
     return Counter(_kind(offer) for offer in offers)
 
 
 def _kind(offer: Offer) -> str:
     if offer.outcome == ANSWERED:
         return "answered"
+    if offer.outcome == EXPIRED:
+        return "expired"
     if offer.outcome in REFUSED:
         return "sent away" if offer.waited else "refused"
     return offer.outcome
@@ -120,11 +126,11 @@ def bound_s(run: Run) -> float:
 def claims(run: Run) -> Iterator[Claim]:
     """All that is promised."""
     offers, ends = run.storm.offers, outcomes(run.storm.offers)
-    met = ends["answered"] + ends["refused"] + ends["sent away"]
-    lost = run.storm.offered - met
-    yield Claim(f"offered {run.storm.offered} = answered or refused {met}, lost {lost}", not lost)
+    told = ends["refused"] + ends["sent away"] + ends["expired"]
+    lost = run.storm.offered - ends["answered"] - told
+    yield Claim(f"offered {run.storm.offered} = answered {ends['answered']} + refused {told}, lost {lost}", not lost)
     ours = Counter(offer.outcome for offer in offers)
-    same = all(run.counted[status] == ours[status] for status in (ANSWERED, *REFUSED))
+    same = all(run.counted[status] == ours[status] for status in (ANSWERED, EXPIRED, *REFUSED))
     yield Claim(f"the service counted the same: {dict(run.counted)}", same)
     refused = latencies(times(offers, "refused"))
     yield Claim(f"refusals within {REFUSED_MS:g} ms, p99", refused is None or refused.p99 < REFUSED_MS)
@@ -168,6 +174,7 @@ def report(run: Run) -> Iterator[str]:
     yield f"a fresh request right after the last arrival: answered after {fresh}"
     late = latencies([offer.late_s for offer in offers])
     behind = "" if late is None or late.p99 < LATE_S * 1e3 else "; IT DID NOT KEEP UP, times are its own as well"
+    yield f"event-loop lag, p99: at most {run.lag_ms:g} ms"
     yield f"generator: {storm.cpu:.0%} of a core, {storm.connections} connections, late by {_shown(late)}{behind}"
 
 
@@ -186,10 +193,12 @@ def measure(options: argparse.Namespace, pictures: Sequence[bytes], port: int, p
     storm, along = apart(port, pictures, calm * options.times, options.seconds, lambda: held(pid).resident_mib)
     time.sleep(options.quiet)
     after = held(pid)
-    counted = statuses(metrics(port)) - statuses(before) - storm.fresh
+    figures = metrics(port)
+    counted = statuses(figures) - statuses(before) - storm.fresh
+    lag_ms = quantile(grown(before, figures, "glimt_event_loop_lag_seconds_bucket"), 0.99) * 1e3
     memory = Memory(resident, along, after.peak_mib, after.resident_mib)
     limits = Queue(queue["max_pending"], queue["max_batch"])
-    return Run(calm, calm * options.times, storm, memory, limits, counted)
+    return Run(calm, calm * options.times, storm, memory, limits, counted, lag_ms)
 
 
 def statuses(figures: dict[str, float]) -> Counter[str]:

@@ -16,6 +16,7 @@ any visit ended as it should not. DIR gets soak.csv, with every sample, and soak
 import argparse
 import asyncio
 import csv
+import math
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -58,29 +59,31 @@ class Sample(NamedTuple):
 
 
 class Measure(NamedTuple):
-    """One column of the samples. `tolerance`: growth per hour that is none; None: it is bounded by a setting, and only
-    shown."""
+    """One column of the samples. Growth is none up to `tolerance` per hour, nor up to `noise` in all: in a few minutes
+    an allocator that still settles looks like a leak. No tolerance: a setting bounds it, and it is only shown."""
 
     words: str
     read: Callable[[Sample], float]
-    tolerance: float | None
+    tolerance: float = math.inf
+    noise: float = 0.0
 
 
 MEASURES = (
-    Measure("resident, MiB", lambda sample: sample.resident_mib, 16.0),  # a kilobyte a visit at 10/s would be 35
-    Measure("open files", lambda sample: sample.files, 12.0),
-    Measure("threads", lambda sample: sample.threads, 4.0),
-    Measure("tasks", lambda sample: sample.tasks, 12.0),
-    Measure("loop lag, ms", lambda sample: sample.lag_ms, 2.0),
-    Measure("cache entries", lambda sample: sample.cache, None),
-    Measure("queue", lambda sample: sample.queue, None),
+    Measure("resident, MiB", lambda sample: sample.resident_mib, 16.0, 4.0),  # a kilobyte a visit at 10/s would be 35
+    Measure("open files", lambda sample: sample.files, 12.0, 3.0),
+    Measure("threads", lambda sample: sample.threads, 4.0, 1.0),
+    Measure("tasks", lambda sample: sample.tasks, 12.0, 3.0),
+    Measure("loop lag, ms", lambda sample: sample.lag_ms, 2.0, 1.0),
+    Measure("cache entries", lambda sample: sample.cache),
+    Measure("queue", lambda sample: sample.queue),
 )
 
 
 class Finding(NamedTuple):
-    """A measure over the time that counts. `slope` per hour."""
+    """A measure over the `hours` that count. `slope` per hour."""
 
     measure: Measure
+    hours: float
     first: float
     last: float
     slope: Slope
@@ -88,8 +91,12 @@ class Finding(NamedTuple):
     @property
     def grows(self) -> bool:
         """It is no accident, and it is too much."""
-        tolerance = self.measure.tolerance
-        return tolerance is not None and self.slope.is_known and self.slope.value > tolerance
+        return self.slope.is_known and self.slope.value > self.limit
+
+    @property
+    def limit(self) -> float:
+        """Per hour, in this time."""
+        return max(self.measure.tolerance, self.measure.noise / self.hours)
 
 
 async def soak(options: argparse.Namespace, port: int, pid: int, samples: list[Sample]) -> Visitors:
@@ -138,7 +145,8 @@ def find(samples: Sequence[Sample], warm_s: float) -> list[Finding]:
     found = []
     for measure in MEASURES:
         y = np.array([measure.read(sample) for sample in counted], dtype=float)
-        found.append(Finding(measure, *_ends(y), slope(x, y).times(HOUR_S)))
+        line = slope(x, y).times(HOUR_S)
+        found.append(Finding(measure, (x[-1] - x[0]) / HOUR_S, *_ends(y), line))
     return found
 
 
@@ -155,7 +163,7 @@ def table(findings: Sequence[Finding]) -> Iterator[str]:
     for finding in findings:
         measure, value = finding.measure, finding.slope
         verdict = "GROWS" if finding.grows else "" if value.is_known else "none"
-        allowed = "" if measure.tolerance is None else f" (tolerance {measure.tolerance:g})"
+        allowed = f" (tolerance {finding.limit:.3g})" if math.isfinite(finding.limit) else ""
         yield (
             f"| {measure.words} | {finding.first:.1f} | {finding.last:.1f} | {value.value:+.2f}{allowed} | "
             f"{value.low:+.2f} to {value.high:+.2f} | {verdict} |"

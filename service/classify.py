@@ -67,15 +67,16 @@ async def classify_all(
     printed = Printed(ndjson)
     bar = Progress(console=errors, transient=True, disable=not errors.is_terminal)
     with ExitStack() as archives, bar as progress:
-        singles = [Picture(str(path), path.read_bytes) for path in files if path not in zips]
+        singles = [*present((path for path in files if path not in zips), printed)]
         if not url:
             limits = ArchiveLimits(max_member_bytes=settings.max_image_bytes)
             singles += await asyncio.to_thread(lambda: [*packed(zips, limits, archives, printed)])
         task = progress.add_task("classifying", total=len(singles), visible=bool(singles))
-        async with by_service(url, top, settings, token) if url else here(settings, top) as ask:
-            async for picture, line in answers(singles, ask):
-                progress.advance(task)
-                printed.add(picture.name, line)
+        if singles:  # or a model would be loaded for nothing
+            async with by_service(url, top, settings, token) if url else here(settings, top) as ask:
+                async for picture, line in answers(singles, ask):
+                    progress.advance(task)
+                    printed.add(picture.name, line)
         for path in zips if url else ():
             await by_job(path, url, top, settings, token, progress, printed)
     printed.end([picture.name for picture in singles], errors)
@@ -120,6 +121,17 @@ def pictures(paths: Iterable[Path]) -> Iterable[Path]:
             yield from sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
         else:
             yield path
+
+
+def present(files: Iterable[Path], printed: Printed) -> Iterator[Picture]:
+    """Those that can be looked at. Why others cannot is printed."""
+    for path in files:
+        try:
+            path.stat()
+        except OSError as error:
+            printed.add(str(path), unreadable(path, error))
+        else:
+            yield Picture(str(path), path.read_bytes)
 
 
 def packed(zips: Iterable[Path], limits: ArchiveLimits, archives: ExitStack, printed: Printed) -> Iterator[Picture]:

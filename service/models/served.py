@@ -269,7 +269,8 @@ def _serve_version(
         )
     if version.input != architecture.input:
         raise FileDamaged(
-            f"{version.weights.parent} wants {version.input}, but {architecture.name} {architecture.input}."
+            f"{version.weights.parent} wants pictures of {_words(version.input)}, but {architecture.name} takes "
+            f"{_words(architecture.input)}."
         )
     ready = version.precision == "int8"
     if ready and settings.engine == "tensorflow":
@@ -285,6 +286,10 @@ def _serve_version(
         why=why,
         prepared=version.weights.parent if ready else None,
     )
+
+
+def _words(wanted: InputSpec) -> str:
+    return f"{wanted.size} pixels a side, {wanted.normalisation}"
 
 
 def _classes(architecture: Architecture) -> ClassTable:

@@ -6,6 +6,7 @@ import pytest
 
 from service.errors import FileDamaged, ModelUnavailable
 from service.inference.labels import ClassTable
+from service.inference.predictions import InputSpec
 from service.models.architectures import ARCHITECTURES, Recipe, input_of
 from service.models.registry import Registry
 from service.models.served import DEMO, choose, explain
@@ -278,3 +279,16 @@ def test_a_trained_version_is_served_by_its_recipe(data: Path) -> None:
     served = choose(Settings(data_dir=data, model="pets"))
     assert served.architecture.recipe == recipe
     assert (served.architecture.classes, served.input.size, served.input.normalisation) == (2, 32, "unit")
+
+
+def test_a_version_that_wants_other_pictures_than_its_network_is_refused(data: Path) -> None:
+    """A foreign manifest may ask for pictures of 20,000 pixels a side: one of them would fill the memory."""
+    weights = data / "w.weights.h5"
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"weights")
+    Registry(data).publish(
+        "pets", architecture="cnn", input_spec=InputSpec(20_000, "unit"), metrics={}, weights=weights,
+        recipe=Recipe("cnn", 2, 32, 0), classes=ClassTable(("cat", "dog"), (None, None), ("", "")),
+    )  # fmt: skip
+    with pytest.raises(FileDamaged, match="20000 pixels a side, unit, but cnn takes 32"):
+        choose(Settings(data_dir=data, model="pets"))

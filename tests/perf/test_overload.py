@@ -30,6 +30,7 @@ GOOD = Run(
     memory=Memory(300.0, [300.0, 350.0, 352.0, 351.0], 355.0, 351.0),
     queue=Queue(256, 16),
     counted=Counter({ANSWERED: 10, "503": 90}),
+    lag_ms=5.0,
 )
 
 

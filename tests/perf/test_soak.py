@@ -49,6 +49,17 @@ def test_what_counts_as_growth(resident: Callable[[float], float], expected: lis
     assert grown(samples(resident)) == expected
 
 
+def test_in_a_short_run_a_little_more_is_noise() -> None:
+    """2 MiB in three minutes are 36 an hour and say nothing; 8 MiB do."""
+
+    def short(growth_mib: float) -> list[Sample]:
+        rows = samples(lambda at_s: 300 + at_s / 2000 * growth_mib)
+        return [row._replace(at_s=row.at_s / 10) for row in rows]
+
+    assert grown(short(2), warm_s=20) == []
+    assert grown(short(8), warm_s=20) == ["resident, MiB"]
+
+
 @pytest.mark.parametrize("column", ["files", "threads", "tasks"])
 def test_a_leak_of_one_a_minute_is_growth(column: str) -> None:
     """Whatever is not closed, ended or awaited."""
