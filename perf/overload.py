@@ -10,9 +10,9 @@ in a hundred padded to 1 MiB, one in four hundred to 4 MiB) by perf/storm.py in 
 Printed: the ledger (offered = answered + refused, by the clients' count and by the service's own), how long a refusal
 takes by the size of the picture, the answered ones against the bound that the queue gives (all that may wait / the calm
 rate), answers in time against the calm rate, resident memory, the time until a fresh request is answered, and whether
-the generator kept up: its own processor time, and how late it sent. Exit code 1 when a claim does not hold. A storm of
-demo models is more than a generator on the same cores can send: then the printed "offered" is below what was meant.
-Linux only.
+the generator kept up: its own processor time, and how late it sent. Exit code 1 when a claim does not hold. Ten times
+what the tiny demo model can do is thousands of pictures a second, more than one event loop can read and refuse: for
+that model take --times 2. Linux only.
 """
 
 import argparse

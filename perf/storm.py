@@ -69,7 +69,7 @@ class Body(NamedTuple):
 
 
 MIX = (Body(4 * 1024 * 1024, 400), Body(1024 * 1024, 100))
-"""The first that fits is taken. Beside the pictures as they are: what is refused must not take longer because it is large."""
+"""Beside the pictures as they are, the first that is due: what is refused must not take longer because it is large."""
 
 
 def unleash(port: int, pictures: Sequence[bytes], rate: float, seconds: float, mix: Sequence[Body] = MIX) -> Storm:

@@ -109,7 +109,7 @@ class Inbox:
     async def receive(self, body: Body, *, announced: int | None = None) -> AsyncIterator[tuple["Arrival", str]]:
         """A file, safe on disk, and its name. Unless it is moved from there, it is gone at the end. Raises as `take_in`
         about the file."""
-        self._refuse_when_draining()
+        self.refuse_when_draining()
         async with self._arrival(announced or 0) as arrival:
             yield arrival, await self._received(body, arrival)
 
@@ -147,7 +147,7 @@ class Inbox:
             async with asyncio.timeout(self._patience_s) as patience:
 
                 async def take(chunk: bytes) -> None:
-                    self._refuse_when_draining()
+                    self.refuse_when_draining()
                     await arrival.write(chunk)
                     patience.reschedule(loop.time() + self._patience_s)
 
@@ -162,7 +162,7 @@ class Inbox:
     @asynccontextmanager
     async def _place(self, owner: str | None) -> AsyncIterator[None]:
         """Among the owner's jobs, for one that is about to be. Raises TooManyRequests, Draining."""
-        self._refuse_when_draining()
+        self.refuse_when_draining()
         if await self._jobs.count_unfinished(owner) + self._arriving[owner] >= self.max_jobs:
             raise TooManyRequests(
                 f"{self.max_jobs} of your jobs are not over yet, the limit. Wait until one is done, or cancel one.",
@@ -182,9 +182,10 @@ class Inbox:
                 f"{_mib(self.max_kept_bytes)}, the limit. {_REMOVE}, or have the operator raise GLIMT_MAX_JOB_BYTES."
             )
 
-    def _refuse_when_draining(self) -> None:
+    def refuse_when_draining(self) -> None:
+        """Raises Draining once the service shuts down."""
         if self._draining.is_set():
-            raise Draining("The service is shutting down and takes no new jobs.", retry_after_s=5)
+            raise Draining("The service is shutting down and takes no new work.", retry_after_s=5)
 
     @asynccontextmanager
     async def _arrival(self, announced: int) -> AsyncIterator["Arrival"]:

@@ -4,6 +4,7 @@ import asyncio
 import io
 from datetime import UTC, datetime, time
 from functools import partial
+from pathlib import Path
 
 from PIL import Image
 from pydantic import ValidationError
@@ -15,6 +16,7 @@ from service.http.json_body import reasons
 from service.http.multipart import SLACK_BYTES
 from service.http.training_documents import Wanted
 from service.http.uploads import digits, pass_file
+from service.models.names import REF_PATTERN
 from service.training import feedback
 from service.training.dataset import open_pixels
 from service.training.datasets import About
@@ -44,7 +46,8 @@ class TrainerDesk:
         return await asyncio.to_thread(self.datasets.add, place, shown(sent_name or name))
 
     async def begin(self, wanted: Wanted) -> Run:
-        """Start the run that a NewRun asks for. Raises InvalidField, and as `Trainings.begin`."""
+        """Start the run that a NewRun asks for. Raises InvalidField, Draining, and as `Trainings.begin`."""
+        self._inbox.refuse_when_draining()
         order = await self.trainings.in_thread(partial(self._order, wanted))
         since = datetime.combine(wanted.since, time(), UTC) if wanted.since else None
         return await self.trainings.begin(order, since=since)
@@ -54,7 +57,8 @@ class TrainerDesk:
         return self.trainings.runs.get(request.path_params["run"])
 
     async def resume(self, request: Request) -> Run:
-        """Go on with the run of the path. Raises NotFound, Conflict."""
+        """Go on with the run of the path. Raises NotFound, Conflict, Draining."""
+        self._inbox.refuse_when_draining()
         return await self.trainings.resume(await self.trainings.in_thread(partial(self.run, request)))
 
     async def cancel(self, request: Request) -> Run:
@@ -85,6 +89,7 @@ class TrainerDesk:
 
     def _order(self, wanted: Wanted) -> Order:
         runs, asked = self.trainings.runs, wanted.asked
+        _check_weights(asked.get("weights", "imagenet"))
         earlier = runs.get(asked["extends"]) if "extends" in asked else None
         if wanted.dataset is not None:
             source = {"source": self.datasets.source(wanted.dataset), "origin": "upload"}
@@ -98,6 +103,15 @@ class TrainerDesk:
             return Order.model_validate(fields)
         except ValidationError as error:
             raise InvalidField(f"{reasons(error)}.") from error
+
+
+def _check_weights(weights: str) -> None:
+    """No path: what an answer says about a file would tell whether it is there. Raises InvalidField."""
+    if not REF_PATTERN.fullmatch(weights) or Path(weights).exists():
+        raise InvalidField(
+            "weights: imagenet, random, or NAME:VERSION of a model here. To begin with a file's: glimt train --weights "
+            "FILE, on the service's machine."
+        )
 
 
 def _file(run: Run, name: str, missing: str) -> bytes:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from service.errors import BadRequest, Conflict, NotFound
 from service.files import replace_file
-from service.training.sources import open_source
+from service.training.sources import MAX_CLASSES, open_source
 
 FILE = "data.zip"
 MAX_DATASETS = 100
@@ -61,6 +61,8 @@ class Datasets:
             with open_source(zip_file, self._max_picture_bytes) as found:
                 classes = Counter(one.label for one in found if one.label is not None)
                 unlabelled = sum(one.label is None for one in found)
+            if len(classes) > MAX_CLASSES:
+                raise BadRequest(f"There are {len(classes):,} classes; at most {MAX_CLASSES:,} are allowed.")
             if len(classes) < 2:
                 raise BadRequest(
                     f"The pictures are in {len(classes)} folders named as classes; at least 2 are needed: a folder for "

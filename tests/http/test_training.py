@@ -194,3 +194,11 @@ async def test_only_admins_train(tmp_path: Path) -> None:
         for method, path in (("GET", "datasets"), ("GET", "runs"), ("POST", "runs"), ("POST", "datasets")):
             assert (await client.request(method, f"/api/training/{path}", headers=bob)).status_code == 403
             assert (await client.request(method, f"/api/training/{path}")).status_code == 401
+
+
+@pytest.mark.parametrize("weights", ["/etc/passwd", "../x.h5", "~/w.h5", "."])
+async def test_no_file_of_the_services_disk_is_named(admin: httpx2.AsyncClient, weights: str) -> None:
+    """What the answer says would tell whether it is there. A file is for who is on the machine."""
+    refused = await admin.post("/api/training/runs", json={"name": "pets", "from_feedback": True, "weights": weights})
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid_field")
+    assert "glimt train --weights" in refused.json()["detail"]
