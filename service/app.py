@@ -3,11 +3,10 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from secrets import token_hex
 from typing import Any
 
 from starlette.applications import Starlette
@@ -15,7 +14,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from service.accounts.accounts import Accounts
-from service.accounts.passwords import Passwords, random_password
+from service.accounts.first import first_accounts
+from service.accounts.passwords import Passwords
 from service.bulk.runner import BulkRunner
 from service.bulk.runner import remove as remove_job
 from service.construction import (
@@ -27,7 +27,7 @@ from service.construction import (
     make_serving,
     make_worker,
 )
-from service.errors import EmailTaken, GlimtError, StartError
+from service.errors import GlimtError, StartError
 from service.http.account_pages import AccountPages
 from service.http.accounts import AccountEndpoints
 from service.http.batching import Batching
@@ -78,7 +78,6 @@ from service.training.trainings import Trainings
 
 log = logging.getLogger(__name__)
 
-FIRST_ADMIN = "admin@localhost"
 PACKAGE = Path(__file__).parent
 WEB = next(path for path in (PACKAGE / "_web", PACKAGE.parent / "web") if path.exists())  # in a wheel, in a checkout
 
@@ -155,13 +154,15 @@ def create_app(
     engine: Engine | None = None,
     *,
     passwords: Passwords | None = None,
+    on_ready: Callable[[], None] = lambda: None,
     on_failed_start: Callable[[], None] = lambda: None,
     on_first_admin: Callable[[str, str], None] = lambda email, password: None,
 ) -> Glimt:
     """The ASGI app. `engine` computes instead of the one that `served`, or a version activated later, names.
 
     `passwords` hashes them; without it, at full strength.
-    `on_failed_start` is called when the engine cannot load its model; the log has the reason.
+    `on_ready` is called when the model answers for the first time, `on_failed_start` when it cannot be loaded; the log
+    has the reason.
     `on_first_admin` is told e-mail and password of the admin that is made when one is needed and there is none.
 
     Blocking. Raises StartError.
@@ -251,14 +252,17 @@ def create_app(
             Exception: problems.on_unknown,
         },
         lifespan=lambda app: _lifespan(
-            house, lambda: _first_accounts(settings, accounts, on_first_admin), on_failed_start
+            house, lambda: first_accounts(settings, accounts, on_first_admin), on_ready, on_failed_start
         ),
     )
 
 
 @asynccontextmanager
 async def _lifespan(
-    house: House, first_accounts: Callable[[], Awaitable[None]], on_failed_start: Callable[[], None]
+    house: House,
+    make_first_accounts: Callable[[], Awaitable[None]],
+    on_ready: Callable[[], None],
+    on_failed_start: Callable[[], None],
 ) -> AsyncIterator[None]:
     house.loop = asyncio.get_running_loop()
     async with AsyncExitStack() as stack:
@@ -267,7 +271,7 @@ async def _lifespan(
         await stack.enter_async_context(house.history)
         await stack.enter_async_context(house.doubts)
         await stack.enter_async_context(house.passwords)
-        await first_accounts()
+        await make_first_accounts()
         await stack.enter_async_context(house.worker)
         await stack.enter_async_context(house.classifier)
         await stack.enter_async_context(house.bulk)
@@ -275,27 +279,15 @@ async def _lifespan(
         await stack.enter_async_context(house.own_jobs.pictures)
         await stack.enter_async_context(house.retention)
         await stack.enter_async_context(house.trainings)
-        for task in (_watch_start(house.worker, on_failed_start), house.metrics.probe_lag()):
+        for task in (_watch_start(house.worker, on_ready, on_failed_start), house.metrics.probe_lag()):
             stack.callback(asyncio.create_task(task).cancel)
         yield
 
 
-async def _first_accounts(settings: Settings, accounts: Accounts, on_first_admin: Callable[[str, str], None]) -> None:
-    """The demo account as it is wanted; and where accounts are needed, somebody who can make them."""
-    await accounts.prepare_demo(settings.demo_account)
-    if not settings.login_required or not await accounts.needs_admin():
-        return
-    password = random_password()
-    for email in (FIRST_ADMIN, f"admin-{token_hex(4)}@localhost"):  # anybody may have registered the first one
-        with suppress(EmailTaken):
-            await accounts.create(name="Admin", email=email, password=password, role="admin")
-            on_first_admin(email, password)
-            return
-
-
-async def _watch_start(worker: Worker, on_failed_start: Callable[[], None]) -> None:
+async def _watch_start(worker: Worker, on_ready: Callable[[], None], on_failed_start: Callable[[], None]) -> None:
     try:
         await worker.loaded()
+        on_ready()
     except GlimtError as error:
         log.critical("%s: %s", error.title, error.detail)
         on_failed_start()

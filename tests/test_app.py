@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from service.accounts.accounts import DEMO_EMAIL, DEMO_PASSWORD
-from service.app import FIRST_ADMIN, create_app
+from service.accounts.first import FIRST_ADMIN
+from service.app import create_app
 from service.errors import StartError, Unauthorized
 from service.inference.engine_thread import warm_up_sizes
 from service.settings import Settings
