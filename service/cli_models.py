@@ -26,6 +26,8 @@ Ref = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of the table.")]
 
+PIPE_WIDTH = 10_000
+
 
 @models.callback()
 def default(context: typer.Context, data_dir: DataDir = None) -> None:
@@ -41,7 +43,7 @@ def list_models(as_json: AsJson = False, data_dir: DataDir = None) -> None:
     if as_json:
         _json(or_exit(versions.documents))
     else:
-        Console(highlight=False, soft_wrap=True).print(or_exit(versions.table))
+        _output().print(or_exit(versions.table))
 
 
 @models.command("compare")
@@ -51,7 +53,7 @@ def compare(one: Ref, other: Ref, as_json: AsJson = False, data_dir: DataDir = N
     if as_json:
         _json(or_exit(lambda: versions.comparison(one, other)))
     else:
-        Console(highlight=False, soft_wrap=True).print(or_exit(lambda: versions.comparison_table(one, other)))
+        _output().print(or_exit(lambda: versions.comparison_table(one, other)))
 
 
 @models.command("activate")
@@ -113,6 +115,11 @@ def _versions(data_dir: Path | None) -> "Versions":
     from service.model_versions import Versions
 
     return Versions(read_settings({"data_dir": data_dir}))
+
+
+def _output() -> Console:
+    """As wide as the terminal; for a pipe or a file, a line is never broken."""
+    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 
 
 def _json(document: object) -> None:

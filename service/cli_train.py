@@ -12,13 +12,15 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import Progress
 
-from service.errors import BadRequest, NotFound
+from service.data_folder import is_served
+from service.errors import BadRequest, ModelUnavailable, NotFound
 from service.options import DataDir, console, or_exit, read_settings, with_fields
 from service.settings import Settings
 from service.training.orders import Order
 
 if TYPE_CHECKING:  # they load most of the service
     from service.models.served import ServedModel
+    from service.training.report import Report
     from service.training.runs import Run
 
 CANCELLED = 130  # as of any command that Ctrl-C ended
@@ -111,14 +113,33 @@ def _new_run(data: Path | None, asked: dict[str, Any], since: datetime | None, s
         asked["weights"] = str(Path(asked["weights"]).absolute())
     order = _order(fields | asked)
     check_name(order.name)
+    _check_weights(order.weights, settings)
     run = runs.create(order)
     try:
+        with runs.training(run):
+            pass  # when there is another it is said now, and nothing is left behind
         if data is None:
             console.print(asyncio.run(_write_feedback(run, earlier, since, settings)), markup=False)
     except BaseException:
         runs.remove(run)
         raise
     return run
+
+
+def _check_weights(weights: str, settings: Settings) -> None:
+    """Before a run is made. Raises NotFound."""
+    from service.models.registry import Registry
+
+    if weights in ("imagenet", "random") or Path(weights).expanduser().is_file():
+        return
+    registry = Registry(settings.data_path)
+    try:
+        registry.folder_of(weights)
+    except (NotFound, ModelUnavailable) as error:
+        raise NotFound(
+            f"There is no file {weights}, and no model of that name in {registry.folder}. Ways out: imagenet, random, "
+            "a weights file, or NAME:VERSION; `glimt models` lists those."
+        ) from error
 
 
 def _earlier(asked: dict[str, Any], settings: Settings, *, newest: bool) -> "Run | None":
@@ -194,9 +215,17 @@ def _train(run: "Run", settings: Settings) -> None:
     for line in [
         *filter(None, words),
         f"Published {status.version}.",
-        f"To serve it: glimt serve --model {status.version}",
+        to_serve(status.version, report, settings),
     ]:
         output.print(line, markup=False)
+
+
+def to_serve(ref: str | None, report: "Report", settings: Settings) -> str:
+    """A service at work there is told; another could not start."""
+    if not is_served(settings.data_path):
+        return f"To serve it: glimt serve --model {ref}"
+    override = " --override" if report.gate and not report.gate.passed else ""
+    return f"To serve it: glimt models activate {ref}{override}"
 
 
 def _evaluate(data: Path, settings: Settings, *, as_json: bool) -> None:

@@ -102,6 +102,12 @@ def holder(data_path: Path) -> Holder | None:
         os.close(descriptor)
 
 
+def is_served(data_path: Path) -> bool:
+    """Whether a service answers from the folder. Blocking."""
+    found = holder(data_path)
+    return found is not None and found.url is not None
+
+
 def lock_file(data_path: Path) -> Path:
     """Where the lock is."""
     return data_path / "service.lock"

@@ -17,7 +17,7 @@ from service.errors import BadRequest, Conflict
 from service.http.model_documents import metrics_side_by_side, version_document
 from service.models.exchange import export_version, import_version
 from service.models.registry import Listed, Registry
-from service.own_service import own_service
+from service.own_service import Refused, own_service
 from service.settings import Settings
 from service.terminal import printable
 
@@ -44,11 +44,13 @@ class Versions:
 
     def table(self) -> Table:
         """For people."""
+        documents = self.documents()
+        longest = max((len(it["ref"]) for it in documents), default=0)  # never broken: it is to be copied
         shown = Table(
-            Column("model", overflow="fold"), "", Column("right", justify="right"), Column("classes", justify="right"),
-            "network", "made", box=None,
+            Column("model", no_wrap=True, min_width=longest), "", Column("right", justify="right"),
+            Column("classes", justify="right"), "network", "made", box=None,
         )  # fmt: skip
-        for it in self.documents():
+        for it in documents:
             if it["damage"]:
                 shown.add_row(escape(it["ref"]), "damaged", "", "", escape(printable(it["damage"])), "")
                 continue
@@ -83,6 +85,17 @@ class Versions:
     async def activate(self, ref: str, *, override: bool) -> str:
         """What was done, in a sentence."""
         found = self.found(ref)
+        try:
+            return await self._activate(found, override=override)
+        except (Conflict, Refused) as error:
+            raise type(error)(error.detail + self._newer(ref, found)) from error
+
+    async def _activate(self, found: str, *, override: bool) -> str:
+        listed, served = self._registry.look(found), self._registry.pointer().served
+        if not override and found != served and listed.manifest and listed.manifest.beats_served is False:
+            raise Conflict(
+                f"{found} was not better than what was served when it was trained. To serve it all the same: --override"
+            )
         async with own_service(self._settings, patience_s=LOADING_S) as service:
             if service is not None:
                 said = (
@@ -90,14 +103,19 @@ class Versions:
                 ).json()
                 return f"{found} answers now.{_until(said)}"
         with claimed(self._settings.data_path):
-            version, pointer = await asyncio.to_thread(self._registry.read, found), self._registry.pointer()
-            if version.beats_served is False and not override:
-                raise Conflict(f"{found} was not better than what was served when it was trained. To serve it all the "
-                               "same: --override")  # fmt: skip
+            await asyncio.to_thread(self._registry.read, found)
+            pointer = self._registry.pointer()
             if pointer.served == found:
                 raise Conflict(f"{found} is what the next start serves already.")
             self._registry.point(found, pointer.served)
         return f"{found} is served from the next start, unless that names another with --model."
+
+    def _newer(self, ref: str, found: str) -> str:
+        """The words about it, when a name alone meant the one that is activated already."""
+        if ":" in ref or found != self._registry.pointer().served:
+            return ""
+        newest = next((one.ref for one in self._registry.list() if one.ref.startswith(f"{ref}:")), found)
+        return "" if newest == found else f" {newest} is newer: name it to serve that."
 
     async def roll_back(self) -> str:
         """What was done, in a sentence."""

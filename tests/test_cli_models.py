@@ -1,15 +1,21 @@
 """`glimt models` as a person types it: its words, its output for scripts, its exit codes."""
 
 import asyncio
+import io
+import re
 from pathlib import Path
 
 import orjson
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from service.cli import app
 from service.data_folder import claimed
+from service.model_versions import Versions
 from service.models.registry import Registry
+from service.models.versions import MANIFEST, ModelVersion
+from service.settings import Settings
 from tests.models.shelf import put
 from tests.world import CLASSES, make_app, under_uvicorn
 
@@ -26,6 +32,13 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
 def run(*arguments: str, input: str = "") -> Result:
     """`glimt models` with these arguments."""
     return CliRunner().invoke(app, ["models", *arguments], input=input)
+
+
+def much_later(version: ModelVersion) -> str:
+    """The version, made in the year 2999: manifests count in seconds."""
+    manifest = version.weights.parent / MANIFEST
+    manifest.write_bytes(orjson.dumps(orjson.loads(manifest.read_bytes()) | {"created": "2999-01-01T00:00:00Z"}))
+    return version.ref
 
 
 @pytest.mark.usefixtures("registry")
@@ -61,6 +74,30 @@ def test_one_that_was_not_better_needs_override(registry: Registry) -> None:
     assert refused.exit_code == 1
     assert "--override" in refused.output
     assert run("activate", ref, "--override").exit_code == 0
+
+
+def test_a_name_that_means_the_served_one_tells_of_a_newer(registry: Registry) -> None:
+    """It would not be found out otherwise; nothing is said where there is none, or a version was named."""
+    old = put(registry, content=b"one").ref
+    run("activate", "pets")
+    assert "newer" not in run("activate", "pets").output
+    new = much_later(put(registry, content=b"two"))
+    again = run("activate", "pets")
+    assert again.exit_code == 1
+    assert f"{old} is what the next start serves already. {new} is newer: name it" in again.output
+    assert "newer" not in run("activate", old).output
+
+
+def test_a_versions_name_is_never_broken(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is to be copied, from a narrow terminal too; in a pipe its whole line stays one."""
+    monkeypatch.setenv("COLUMNS", "40")
+    ref = put(registry, name="p" * 64).ref
+    _, line = run().stdout.splitlines()
+    assert re.fullmatch(rf"{ref} +90.0% +2 +cnn +\d{{4}}-\d\d-\d\d \d\d:\d\d", line.strip())
+    narrow = Console(file=io.StringIO(), width=40, soft_wrap=True)
+    narrow.print(Versions(Settings(data_dir=registry.folder.parent)).table())
+    assert isinstance(narrow.file, io.StringIO)
+    assert ref in narrow.file.getvalue()
 
 
 def test_deleting_asks_first(registry: Registry) -> None:
@@ -115,7 +152,7 @@ def test_an_unknown_one(registry: Registry) -> None:
 
 
 async def test_a_running_service_serves_it_at_once(registry: Registry, tmp_path: Path) -> None:
-    """By its own route; the pointer is its to write."""
+    """By its own route; the pointer is its to write. What it refuses is said with the way out at a terminal."""
     ref = put(registry, classes=CLASSES).ref
     served = make_app(tmp_path)
     with claimed(tmp_path) as claim:
@@ -126,5 +163,10 @@ async def test_a_running_service_serves_it_at_once(registry: Registry, tmp_path:
             assert done.exit_code == 0, done.output
             assert f"{ref} answers now." in done.stdout
             assert served.house.worker.model.name == "pets"
+            worse = put(registry, content=b"worse", classes=CLASSES, beats_served=False).ref
+            assert "To serve it all the same: --override" in (await asyncio.to_thread(run, "activate", worse)).output
+            newer = much_later(put(registry, content=b"newer", classes=CLASSES))
+            again = await asyncio.to_thread(run, "activate", "pets")
+            assert f"{ref} is served already. {newer} is newer" in again.output
             back = await asyncio.to_thread(run, "roll-back")
             assert "answers again" in back.stdout

@@ -12,6 +12,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from service.cli import app
+from service.cli_train import to_serve
+from service.data_folder import claimed
+from service.settings import Settings
 from service.store.feedback import FeedbackDraft, FeedbackStore
 from service.store.pictures import PictureStore
 from service.training import following
@@ -19,6 +22,7 @@ from service.training.dataset import gather
 from service.training.orders import Order
 from service.training.runs import Run, Runs
 from tests.training.pictures import LIMITS, a_run, png, two_classes
+from tests.training.reports import a_report
 from tests.world import make_database
 
 ROOT = Path(__file__).parents[1]
@@ -125,6 +129,44 @@ def test_an_architectures_name_is_refused(tmp_path: Path, data: Path) -> None:
     result = glimt("train", two_classes(tmp_path / "pets", each=1), "--name", "resnet50")
     assert (result.exit_code, Runs(data).all()) == (1, [])
     assert "resnet50 is an architecture" in result.stderr
+
+
+def test_weights_that_are_nowhere_are_refused(tmp_path: Path, data: Path) -> None:
+    """Before pictures are gathered for them: neither a file nor a version."""
+    result = glimt("train", two_classes(tmp_path / "pets", each=1), "--weights", "nothere.h5")
+    assert (result.exit_code, Runs(data).all()) == (1, [])
+    assert "There is no file nothere.h5, and no model of that name" in result.stderr
+
+
+def test_while_another_is_trained_no_run_is_made(tmp_path: Path, data: Path) -> None:
+    """It would wait for a trainer that never comes."""
+    other = a_run(data, "pets")
+    with Runs(data).training(other):
+        result = glimt("train", two_classes(tmp_path / "pets", each=1))
+    assert result.exit_code == 1
+    assert f"{other.id} is being trained" in result.stderr
+    assert [run.id for run in Runs(data).all()] == [other.id]
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        (None, "glimt serve --model pets:0123456789ab"),
+        ("http://127.0.0.1:1", "glimt models activate pets:0123456789ab"),
+    ],
+)
+def test_how_to_serve_it(data: Path, url: str | None, words: str) -> None:
+    """Where a service runs, another could not start; one that was not better needs --override there."""
+    report, settings = a_report(), Settings()
+    assert report.gate
+    passed, failed = (
+        report.model_copy(update={"gate": report.gate.model_copy(update={"passed": to})}) for to in (True, False)
+    )
+    with claimed(data) as claim:
+        if url:
+            claim.announce(url)
+        assert to_serve("pets:0123456789ab", passed, settings) == f"To serve it: {words}"
+        assert to_serve("pets:0123456789ab", failed, settings).endswith(" --override") is bool(url)
 
 
 def test_feedback_extends_the_newest_run_that_is_done(tmp_path: Path, data: Path) -> None:

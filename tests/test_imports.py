@@ -35,16 +35,17 @@ MAY_IMPORT = {
     "remote_job": {"credentials", "errors"},
     "classify": FOUNDATION
     | {"bulk", "construction", "credentials", "http", "inference", "models", "remote_job", "terminal"},
-    "quantization": FOUNDATION | {"classify", "construction", "inference", "models"},
+    "quantization": FOUNDATION | {"classify", "construction", "data_folder", "inference", "models"},
     "construction": FOUNDATION | {"accounts", "bulk", "http", "inference", "models", "store"},
     "app": FOUNDATION
     | {"accounts", "bulk", "construction", "http", "inference", "metrics", "models", "store", "training"},
     "training": FOUNDATION | {"bulk", "construction", "inference", "models", "store"},
-    "cli_train": {"construction", "errors", "inference", "models", "options", "settings", "store", "training"},
+    "cli_train": FOUNDATION | {"construction", "data_folder", "inference", "models", "options", "store", "training"},
     "model_versions": FOUNDATION | {"data_folder", "http", "models", "own_service", "terminal"},
     "cli_models": {"model_versions", "options", "terminal"},
     "own_service": {"credentials", "data_folder", "errors", "settings"},
-    "users": FOUNDATION | {"accounts", "app", "credentials", "data_folder", "observe", "own_service", "store"}
+    "users": FOUNDATION
+    | {"accounts", "app", "credentials", "data_folder", "observe", "own_service", "store"}
     | {"terminal"},
     "cli_users": {"options", "terminal", "users"},
     "cli": FOUNDATION

@@ -123,7 +123,10 @@ class Gate:
         if identity is None and access.needs_account(self._login_required):
             raise Unauthorized()
         if access is Access.ADMIN and identity and not identity.is_admin:
-            raise Forbidden("This is for admins.")
+            raise Forbidden(
+                "This is for admins. An admin can make you one at /people; "
+                "on the machine itself: glimt users set-role EMAIL admin."
+            )
 
     def _refuse_foreign(self, request: Request) -> None:
         """A browser sends cookies and Basic credentials along for any page. Fetch Metadata says whose page it is, and

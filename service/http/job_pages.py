@@ -67,11 +67,11 @@ class SheetQuery(BaseModel):
     most: Annotated[int | None, _EMPTY] = Field(None, ge=0, le=100, description="Per cent of confidence, at most.")
 
     def chosen(self, classes: frozenset[str]) -> ItemFilter:
-        """As the store wants it. `classes` are those that folders name."""
+        """As the store wants it: folders only among what was skipped. `classes` are those that folders name."""
         most = None if self.most is None else self.most / 100
         if self.status == "wrong":
-            return ItemFilter(self.label, None, most, classes)
-        return ItemFilter(self.label, self.status, most)
+            return ItemFilter(self.label, None, most, classes, folders=False)
+        return ItemFilter(self.label, self.status, most, folders=self.status == "skipped")
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +163,7 @@ class JobPages:
             job=job,
             about=self._own.document(job),
             accuracy=accuracy,
+            top_5_says=len(self._classifier.classes.labels) > 5,  # of five classes it is always among them
             matrix=shown,
             cells=_cells(shown) if shown else (),
             most_classes=MAX_CLASSES,

@@ -14,8 +14,8 @@ Lane = Literal["interactive", "bulk"]
 
 INTERACTIVE: Lane = "interactive"
 BULK: Lane = "bulk"
-BULK_TURN = 24  # interactive jobs without it, then a waiting bulk lane gets a quarter of a batch: of a lone caller's
-# requests one in 25 is longer for it, which is less than the twentieth that a p95 leaves out
+BULK_TURN = 32  # interactive jobs without it, then a waiting bulk lane gets a quarter of a batch: of a lone caller's
+# requests one in 33 is longer for it, well under the twentieth that a p95 leaves out
 COMPANY_S = 1.0  # so long after an interactive job another is expected, and should find no long batch before it
 BULK_IN_COMPANY = 1  # jobs in a bulk batch then: the next caller waits for one picture, not for a batch of them
 QUIET_S = (

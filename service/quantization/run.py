@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from service.construction import INT8_TOLERANCE
+from service.data_folder import is_served
 from service.errors import BadRequest, StoreFull
 from service.inference.engines.converting import MODEL
 from service.inference.engines.engine import TOLERANCE, Engine, Pixels, Scores
@@ -85,7 +86,7 @@ def run(order: Order, settings: Settings) -> bool:
         if report.passed and not order.dry_run:
             say("publishing")
             version = publish(name, folder, source, report, settings)
-    _print(report, version, as_json=order.as_json)
+    _print(report, version, settings, as_json=order.as_json)
     return report.passed
 
 
@@ -208,7 +209,7 @@ def _progress() -> Iterator[Say]:
         yield lambda words: progress.reset(task, description=words)
 
 
-def _print(report: Report, version: ModelVersion | None, *, as_json: bool) -> None:
+def _print(report: Report, version: ModelVersion | None, settings: Settings, *, as_json: bool) -> None:
     published = (
         {"name": version.name, "version": version.version, "folder": str(version.weights.parent)} if version else None
     )
@@ -218,6 +219,12 @@ def _print(report: Report, version: ModelVersion | None, *, as_json: bool) -> No
     console = Console(highlight=False, soft_wrap=True)
     console.print(table(report))
     outcome = f"Published {version.ref} in {version.weights.parent}." if version else "Nothing was published."
-    serve = [f"To serve it: glimt serve --model {version.name}"] if version else []
-    for line in [*sentences(report), outcome, *serve]:
+    for line in [*sentences(report), outcome, *([to_serve(version, settings)] if version else [])]:
         console.print(line, markup=False)
+
+
+def to_serve(version: ModelVersion, settings: Settings) -> str:
+    """A service at work there is told; another could not start."""
+    if is_served(settings.data_path):
+        return f"To serve it: glimt models activate {version.ref}"
+    return f"To serve it: glimt serve --model {version.name}"

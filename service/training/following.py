@@ -10,7 +10,7 @@ from math import ceil
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from service.errors import GlimtError
+from service.errors import BadRequest, GlimtError, ModelUnavailable, NotFound
 from service.settings import Settings
 from service.training.runs import Epoch, Run, Runs, Status
 
@@ -51,10 +51,20 @@ def follow(run: Run, settings: Settings, console: Console) -> Status:
     status = run.status()
     if not status.is_over or status.state == "failed":
         raise NotTrained(
-            f"{status.detail or refusal or 'Its process ended at once.'} More is in {run.folder / 'trainer.log'}. "
-            f"To go on with it: glimt train --resume {run.id}"
+            f"{status.detail or refusal or 'Its process ended at once.'} More is in {run.folder / 'trainer.log'}."
+            f"{_way_on(run, status)}"
         )
     return status
+
+
+def _way_on(run: Run, status: Status) -> str:
+    """Nothing after what would be refused again: a run's options stay."""
+    if status.code in (BadRequest.code, NotFound.code):
+        return ""
+    resume = f"glimt train --resume {run.id}"
+    if status.code == ModelUnavailable.code:
+        return f" Ways out: begin anew with --weights FILE, one you bring; or, when they can be had, {resume}"
+    return f" To go on with it: {resume}"
 
 
 @contextmanager

@@ -105,11 +105,12 @@ async def test_a_version_is_tried_out_and_stopped(boss: httpx2.AsyncClient, regi
 
 
 async def test_two_versions_stand_side_by_side(boss: httpx2.AsyncClient, registry: Registry) -> None:
-    """With what only one of them knows."""
+    """With what only one of them knows; shares are per cents, and only the metric is called precision."""
     one, other = put(registry, content=b"one").ref, put(registry, content=b"two", classes=CLASSES).ref
     page = text(await boss.get(f"/models/{one}/compare", params={"other": other}))
     assert f"Only {one} knows cat, dog" in page
-    assert "accuracy 0.9 0.9" in page
+    assert "accuracy 90.0 % 90.0 %" in page
+    assert "computes in float32 float32" in page
 
 
 async def test_markup_in_a_class_is_only_text(boss: httpx2.AsyncClient, registry: Registry, tmp_path: Path) -> None:

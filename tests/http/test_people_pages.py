@@ -42,11 +42,12 @@ def secret(page: httpx2.Response) -> str:
 
 
 async def test_only_for_admins(world: World) -> None:
-    """Others are told so, and nobody is listed to them."""
+    """Others are told so and how to become one, and nobody is listed to them."""
     await world.browser.post("/sign-out")
     await world.browser.post("/sign-in", data={"email": "bob@example.org", "password": PASSWORD})
     page = await world.browser.get("/people", headers={"accept": "text/html"})
     assert page.status_code == 403
+    assert "glimt users set-role EMAIL admin" in page.text
     assert "ada@example.org" not in page.text
 
 

@@ -599,7 +599,7 @@ async def test_bulk_rests_while_a_lone_caller_asks_again_and_again() -> None:
             await batcher.submit(number)
             waits.append(loop.time() - begun)
         assert sum(wait > 0.0101 for wait in waits) <= 2
-        assert 2 <= sum(task.done() for task in bulk) < 10
+        assert 1 <= sum(task.done() for task in bulk) < 10
         await asyncio.gather(*bulk)
 
 

@@ -13,11 +13,13 @@ from PIL import Image
 
 from service.app import create_app
 from service.construction import make_engine
+from service.data_folder import claimed
 from service.errors import BadRequest, ModelUnavailable, StartError
 from service.models.registry import Registry
 from service.models.served import choose
-from service.quantization.run import Order, run
+from service.quantization.run import Order, run, to_serve
 from service.settings import Settings
+from tests.models.shelf import put
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "web/static/examples").glob("digit-*.png"))
@@ -107,6 +109,15 @@ async def test_the_published_version_is_served(data: Path) -> None:
     assert [answer["prediction"] for answer in answers] == [path.stem.replace("-", "_") for path in EXAMPLES]
     assert {answer["model"]["engine"] for answer in answers} == {"openvino"}
     assert {(answer["model"]["name"], answer["model"]["weights"]) for answer in answers} == {("demo-int8", "int8")}
+
+
+def test_how_to_serve_it(tmp_path: Path) -> None:
+    """Where a service runs, another could not start: that one is told."""
+    version, settings = put(Registry(tmp_path)), Settings(data_dir=tmp_path)
+    assert to_serve(version, settings) == "To serve it: glimt serve --model pets"
+    with claimed(tmp_path) as claim:
+        claim.announce("http://127.0.0.1:1")
+        assert to_serve(version, settings) == f"To serve it: glimt models activate {version.ref}"
 
 
 @pytest.mark.slow

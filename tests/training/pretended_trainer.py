@@ -20,6 +20,11 @@ def fails(run: Run) -> int:
     return 1
 
 
+def is_offline(run: Run) -> int:
+    run.write(run.status().model_copy(update={"state": "failed", "code": "model_unavailable", "detail": "No answer."}))
+    return 1
+
+
 def dies(run: Run) -> int:
     run.write(run.status().model_copy(update={"state": "fitting"}))
     return -9
@@ -73,6 +78,7 @@ def succeeds(run: Run) -> int:
 
 PARTS = {
     "fails": fails,
+    "offline": is_offline,
     "dies": dies,
     "refuses": refuses,
     "interrupted": is_interrupted,
