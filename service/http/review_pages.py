@@ -208,6 +208,7 @@ class ReviewPages:
             "about": about(prediction, item.file_name) if prediction and item else {},
             "trouble": trouble,
             "done": done,
+            "noted": await self._noted(request, done) if done else None,
             "wrong": wrong,
             "progress": await self._desk.progress(),
             "kept": self._settings.reviewed_pictures,
@@ -216,6 +217,13 @@ class ReviewPages:
         }
         status, headers = (wrong.error.status, error_headers(wrong.error)) if wrong else (200, {})
         return self._templates.TemplateResponse(request, "review.html", content, status, headers | NOT_STORED)
+
+    async def _noted(self, request: Request, done: int) -> str | None:
+        """What one said; None once it is taken back."""
+        row = await self._feedback.get(done, request.scope["owner"])
+        if row is None:
+            return None
+        return CANNOT_TELL if row.verdict is None else row.correct_label or row.predicted_class
 
     async def _look(self, item: Item) -> tuple[Prediction | None, str | None]:
         """What the model of today says to it, or why it cannot."""

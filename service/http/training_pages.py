@@ -168,15 +168,17 @@ class TrainingPages:
         return go("/training?done=run")
 
     async def _row(self, request: Request, query: LiveQuery) -> Response:
-        about, epochs = await self._desk.trainings.in_thread(lambda: self._standing(request))
+        about, epochs, ending = await self._desk.trainings.in_thread(lambda: self._standing(request))
         told = {"HX-Trigger": "epochs"} if query.page and epochs != query.epochs else {}
         if query.page and about["state"] in ("done", "failed", "cancelled"):
             told = {"HX-Refresh": "true"}
-        return self._render(request, "_training_run.html", headers=told, about=about, page=query.page, epochs=epochs)
+        return self._render(
+            request, "_training_run.html", headers=told, about=about, page=query.page, epochs=epochs, ending=ending
+        )
 
-    def _standing(self, request: Request) -> tuple[dict[str, Any], int]:
+    def _standing(self, request: Request) -> tuple[dict[str, Any], int, bool]:
         run = self._desk.run(request)
-        return run_document(run), len(run.epochs())
+        return run_document(run), len(run.epochs()), self._desk.trainings.is_ending(run)
 
     async def _run(self, request: Request, error: GlimtError | None = None) -> Response:
         shown = await self._desk.trainings.in_thread(lambda: view(self._desk.run(request)))

@@ -105,6 +105,10 @@ class Trainings:
             raise Conflict("This run was started from a terminal. Cancel it there, with Ctrl-C.")
         return run
 
+    def is_ending(self, run: Run) -> bool:
+        """Whether somebody cancelled it and its trainer is not gone yet."""
+        return self._is_ended and self._run is not None and self._run.id == run.id
+
     def _sweep(self) -> None:
         """What a crash left half done."""
         self.datasets.sweep()

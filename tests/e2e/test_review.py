@@ -92,7 +92,7 @@ async def test_all_of_it_works_without_scripts(bench: Bench) -> None:
     page = await bench.reviewer(scripts=False)
     await page.get_by_role("link", name="Skip s").click()
     await page.locator(".choice").nth(1).click()
-    await expect(page.get_by_text("Noted.")).to_be_visible()
+    await expect(page.get_by_text("Noted: ")).to_be_visible()
     await page.get_by_label("Something else").fill("a thing")
     await page.get_by_role("button", name="That is it").click()
     await page.wait_for_url("**done=2")

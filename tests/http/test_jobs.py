@@ -14,6 +14,8 @@ import pytest
 from PIL import Image
 
 from service.app import Glimt
+from service.inference.classifier import Classifier
+from service.inference.labels import ClassTable
 from service.store.job_rows import JobItem
 from tests.fakes import GatedEngine
 from tests.world import in_process, make_app, operator, png, signed_in, under_uvicorn, until
@@ -580,6 +582,26 @@ async def test_a_correction_is_remembered(world: World) -> None:
     shown = (await world.client.get(f"/jobs/{jobs['ada']}/items/0", headers=world.ada)).text
     assert "Noted: class 1" in shown
     assert 'class="corrected"' not in (await world.client.get(f"/jobs/{jobs['bo']}", headers=world.bo)).text
+
+
+async def test_folders_are_no_tiles(world: World) -> None:
+    """A zip of folders lists them too: they are in the results, and on the sheet only among what was skipped."""
+    job = (await world.over((await world.send(zipped({"cats/": b"", "cats/a.png": png(1)})))["id"]))["id"]
+    assert [it["status"] for it in await world.get(f"/api/jobs/{job}/items")] == ["skipped", "done"]
+    for query, tiles in (("", 1), ("?status=skipped", 1), ("?status=done", 1), ("?status=failed", 0)):
+        sheet = (await world.client.get(f"/jobs/{job}{query}", headers=FRAGMENT)).text
+        assert sheet.count('<li class="tile"') == tiles
+
+
+async def test_five_classes_or_fewer_have_no_first_five(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every class is among them: the figure would say nothing."""
+    job = await world.done()
+    assert "Among the first five" in (await world.client.get(f"/jobs/{job}")).text
+    few = ClassTable(tuple(f"class_{number}" for number in range(5)), (None,) * 5, ("",) * 5)
+    monkeypatch.setattr(Classifier, "classes", few)
+    page = (await world.client.get(f"/jobs/{job}")).text
+    assert "F1, mean of classes" in page
+    assert "Among the first five" not in page
 
 
 async def test_a_sheet_asks_for_its_first_answers(world: World) -> None:

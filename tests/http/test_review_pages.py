@@ -152,6 +152,7 @@ async def test_a_decision_is_feedback_and_the_next_picture_comes(reviewer: Revie
     address = answer.headers["location"]
     assert re.fullmatch(r"/review\?at=0&done=\d+", address)
     assert await reviewer.shown(address) is None
+    assert "Noted: class 4." in (await reviewer.client.get(address)).text
     row = [row async for row in reviewer.feedback.export()][-1]
     assert (row.correct_label, row.reviewed, row.image_kept) == ("class_4", True, False)
     undone = await reviewer.client.post(f"/review/{row.id}/undo", data={"at": "0"})
@@ -171,7 +172,8 @@ async def test_picking_what_the_model_says_is_right(reviewer: Reviewer) -> None:
 async def test_what_cannot_be_told_does_not_come_again(reviewer: Reviewer) -> None:
     """Until somebody says something new about it."""
     await reviewer.say(PICTURE, "7", verdict="wrong")
-    await reviewer.decide(say="cannot tell")
+    answer = await reviewer.decide(say="cannot tell")
+    assert "Noted: cannot tell." in (await reviewer.client.get(answer.headers["location"])).text
     assert await reviewer.shown() is None
     await reviewer.say(PICTURE, "8", verdict="wrong")
     assert await reviewer.shown() == sha256(PICTURE)

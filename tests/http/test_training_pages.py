@@ -15,6 +15,7 @@ from service.training import processes
 from service.training.orders import Order
 from service.training.report import Report
 from service.training.runs import Runs
+from service.training.trainings import Trainings
 from tests.faults.archives import Part, pack
 from tests.models.shelf import put
 from tests.training import finished, pretended_trainer
@@ -176,6 +177,19 @@ async def test_while_it_learns_the_page_shows_how_it_goes(boss: httpx2.AsyncClie
     assert 'id="chart-loss"' in page.text
     assert f'src="/api/training/runs/{run.id}/pictures/' in page.text
     assert f'action="/training/{run.id}/cancel"' in page.text
+
+
+async def test_a_run_that_is_being_cancelled_says_so(
+    boss: httpx2.AsyncClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its trainer may take ten seconds to end; until then it still said that it learns, with a button to cancel."""
+    monkeypatch.setattr(Trainings, "is_ending", lambda room, run: True)
+    run = a_run(tmp_path, "pets.zip")
+    finished.learn(run, 3)
+    with finished.going_on(tmp_path, run):
+        row = await boss.get(f"/training/{run.id}/live")
+    assert "Cancelling" in text(row)
+    assert 'class="quiet" disabled' in row.text
 
 
 async def test_the_live_part_tells_of_new_epochs_and_of_the_end(boss: httpx2.AsyncClient, tmp_path: Path) -> None:

@@ -85,10 +85,15 @@ async def test_a_cancelled_run_keeps_what_it_learnt_and_can_be_resumed(room: Tra
 
 
 async def test_one_that_does_not_end_is_killed(room: Trainings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And counts as cancelled, as somebody wanted it."""
+    """And counts as cancelled, as somebody wanted it; until then it is ending."""
     monkeypatch.setattr(trainings, "END_S", 0.05)
     run = await begun(room, "deaf")
-    await room.cancel(run)
+    assert not room.is_ending(run)
+    cancelling = asyncio.create_task(room.cancel(run))
+    await asyncio.sleep(0)
+    assert room.is_ending(run)
+    await cancelling
+    assert not room.is_ending(run)
     status = run.status()
     assert (status.state, status.code, run.has_trainer()) == ("cancelled", None, False)
 
