@@ -98,8 +98,10 @@ def version_of(said: dict[str, Any]) -> str:
 def agrees(one: Scores, other: Scores) -> bool:
     """The same labels, but for the last place, where two may be alike; their probabilities within TOLERANCE."""
     shared = one.keys() & other.keys()
-    return len(one) == len(other) > 0 and len(shared) >= len(one) - 1 and all(
-        abs(one[label] - other[label]) <= TOLERANCE for label in shared
+    return (
+        len(one) == len(other) > 0
+        and len(shared) >= len(one) - 1
+        and all(abs(one[label] - other[label]) <= TOLERANCE for label in shared)
     )
 
 

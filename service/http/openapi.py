@@ -118,9 +118,7 @@ def _id(door: Door) -> str:
 
 
 def _path(door: Door) -> list[Schema]:
-    return [
-        {"name": name, "in": "path", "required": True} | PATH.get(name, AN_ID) for name in door.param_convertors
-    ]
+    return [{"name": name, "in": "path", "required": True} | PATH.get(name, AN_ID) for name in door.param_convertors]
 
 
 def _query(model: type[BaseModel] | None) -> list[Schema]:
