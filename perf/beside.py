@@ -5,13 +5,12 @@
 
 Starts `glimt serve` with ResNet50 (random weights) or a model of the registry, cache off. Rounds without and with the
 command take turns; it is started anew for each of its rounds, has `--settle` seconds to get going, and is ended with
-SIGINT. Printed: pictures/s, p50 and p95 of each round, and the median ratio of with to without. Made for training:
+SIGTERM. Printed: pictures/s, p50 and p95 of each round, and the median ratio of with to without. Made for training:
 --command "glimt train pets/ --epochs 1000 --patience 1000 --data-dir OTHER". Linux only.
 """
 
 import argparse
 import shlex
-import signal
 import statistics
 import subprocess
 import tempfile
@@ -42,8 +41,12 @@ def running(command: str, settle_s: float) -> Iterator[None]:
                 said = words.read().decode(errors="replace").strip()[-500:]
                 raise SystemExit(f"The command ended too early ({process.returncode}): {said}")
         finally:
-            process.send_signal(signal.SIGINT)
-            process.wait(END_S)
+            process.terminate()
+            try:
+                process.wait(END_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
 def look(port: int, options: argparse.Namespace, pictures: Distinct, name: str) -> tuple[float, Latencies]:

@@ -121,7 +121,7 @@ class Versions:
         """What was done, in a sentence."""
         async with own_service(self._settings, patience_s=LOADING_S) as service:
             if service is not None:
-                said = (await service.ask("POST", "/api/models/roll-back")).json()
+                said = (await service.ask("POST", "/api/roll-back")).json()
                 return f"{said['served'] or CONFIGURED} answers again.{_until(said)}"
         with claimed(self._settings.data_path):
             pointer = self._registry.pointer()

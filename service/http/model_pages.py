@@ -23,7 +23,7 @@ from service.http.sessions import NOT_STORED, go
 from service.inference.classifier import Classifier
 from service.models.activation import Activation
 
-CHANGE_ERRORS: Errors = (InvalidField, Conflict, ModelUnusable, *WRITE_ERRORS)
+CHANGE_ERRORS: Errors = (InvalidField, NotFound, Conflict, ModelUnusable, *WRITE_ERRORS)
 SHARES = (1, 5, 10, 25, 50, 100)
 """Per cent of the pictures, to choose among."""
 DONE = {

@@ -183,7 +183,7 @@ def make_routes(gate: Gate, to: Desks, web: Path) -> list[BaseRoute]:
         ("GET", "/jobs/{job_id:id}/items/{position:id}", to.job_pages.item, GUEST),
         ("GET", "/api/models", to.models.index, GUEST),
         ("POST", "/api/models", to.models.take_in, ADMIN),
-        ("POST", "/api/models/roll-back", to.models.roll_back, ADMIN),
+        ("POST", "/api/roll-back", to.models.roll_back, ADMIN),
         ("GET", "/api/models/{ref:ref}", to.models.read, GUEST),
         ("DELETE", "/api/models/{ref:ref}", to.models.delete, ADMIN),
         ("GET", "/api/models/{ref:ref}/compare", to.models.compare, GUEST),

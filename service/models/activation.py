@@ -103,7 +103,7 @@ class Activation:
         """Delete a version. Raises NotFound, ModelUnusable; Conflict for one that is in use, or while another change
         is under way: that may be about to serve it."""
         with self._alone():
-            found = (await asyncio.to_thread(self._read, ref)).ref if ":" not in ref else ref
+            found = await asyncio.to_thread(self._found, ref)
             if found == self._named:
                 raise Conflict(f"{found} is what the service was started with. Start it with another one first.")
             if found in (self._served, self._previous):
@@ -149,6 +149,14 @@ class Activation:
             return self._make_serving(await asyncio.to_thread(choose))
         except StartError as error:
             raise ModelUnusable(error.detail) from error
+
+    def _found(self, ref: str) -> str:
+        """NAME:VERSION of it, be it damaged or not."""
+        try:
+            folder = self.registry.folder_of(ref)
+        except StartError as error:
+            raise ModelUnusable(error.detail) from error
+        return f"{folder.parent.name}:{folder.name}"
 
     def _read(self, ref: str) -> ModelVersion:
         try:

@@ -121,3 +121,12 @@ async def test_markup_in_a_class_is_only_text(boss: httpx2.AsyncClient, registry
     one, other = put(registry, content=b"one", classes=evil).ref, put(registry, content=b"two").ref
     page = await boss.get(f"/models/{one}/compare", params={"other": other})
     assert "<script>alert" not in page.text
+
+
+@pytest.mark.parametrize("ref", ["", ":", "a:b:c", "../x", "pets:", "\x00"])
+@pytest.mark.parametrize("action", ["activate", "delete", "trial"])
+async def test_what_is_no_name_is_said_on_the_page(boss: httpx2.AsyncClient, action: str, ref: str) -> None:
+    """Deleting `:` was a 500."""
+    refused = await boss.post(f"/models/{action}", data={"ref": ref})
+    assert refused.status_code == 422
+    assert "at most 64 each" in text(refused)

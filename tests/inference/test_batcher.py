@@ -624,7 +624,7 @@ async def test_bulk_never_starves() -> None:
     runner = Runner()
     async with numbers(runner, max_batch=4) as batcher:
         blocker = await busy(batcher, runner)
-        tasks = send(batcher, 100, 101, lane=BULK) + send(batcher, *range(1, 33))
+        tasks = send(batcher, 100, 101, lane=BULK) + send(batcher, *range(1, BULK_TURN + 9))
         await settle()
         runner.gate.set()
         await asyncio.gather(blocker, *tasks)
