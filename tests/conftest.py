@@ -1,8 +1,11 @@
 """What tests of every room share."""
 
+import signal
 from pathlib import Path
 
 import pytest
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what is started in the background is deaf to it
 
 
 @pytest.fixture(scope="session")
