@@ -132,7 +132,9 @@ class ModelEndpoints:
         """See how the candidate does beside the model that answers."""
         return json_answer(trial_document(self._classifier.shadow))
 
-    @Operation("models", {200: {JSON: TrialDocument}}, body={JSON: TrialBody}, errors=(NotFound, Conflict, ModelUnusable))
+    @Operation(
+        "models", {200: {JSON: TrialDocument}}, body={JSON: TrialBody}, errors=(NotFound, Conflict, ModelUnusable)
+    )
     async def begin_trial(self, request: Request) -> Response:
         """Try a version out beside the one that answers. It gets a share of the pictures that were answered, while
         nothing else waits, and where the two differ is listed. It takes the memory of a second model."""
