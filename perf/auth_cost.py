@@ -11,15 +11,13 @@ written into its history as well: with `-- --history-days 0` they are not. Linux
 import argparse
 import base64
 import statistics
-import tempfile
-from pathlib import Path
 
 import httpx2
 
 from perf.clients import PATIENT, answered, per_second
 from perf.closed_loop import closed_loop
-from perf.serving import command_line, model_settings, named, serving
-from service.tuning.pictures import Distinct, photos
+from perf.serving import command_line, served
+from service.tuning.pictures import Distinct
 
 EMAIL, PASSWORD = "cost@example.org", "what does it cost"
 
@@ -72,12 +70,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     """Measure and print."""
     options = parse()
-    pictures = Distinct(photos(options.images))
-    print(f"pictures: {named(options.images)}", flush=True)
-    with tempfile.TemporaryDirectory() as folder:
-        data = options.data_dir or Path(folder)
-        with serving(model_settings(options.model), data, options.serve) as (_, port):
-            measure(options, pictures, port)
+    with served(options) as (pictures, port):
+        measure(options, pictures, port)
 
 
 if __name__ == "__main__":

@@ -13,17 +13,15 @@ import argparse
 import shlex
 import statistics
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from tempfile import TemporaryFile
 
 from perf.clients import Latencies, answered, latencies, per_second
 from perf.closed_loop import closed_loop
-from perf.serving import command_line, model_settings, named, serving
-from service.tuning.pictures import Distinct, photos
+from perf.serving import command_line, served
+from service.tuning.pictures import Distinct
 
 END_S = 60.0
 
@@ -99,12 +97,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     """Measure and print."""
     options = parse()
-    pictures = Distinct(photos(options.images))
-    print(f"pictures: {named(options.images)}", flush=True)
-    with tempfile.TemporaryDirectory() as folder:
-        data = options.data_dir or Path(folder)
-        with serving(model_settings(options.model), data, options.serve) as (_, port):
-            measure(options, pictures, port)
+    with served(options) as (pictures, port):
+        measure(options, pictures, port)
 
 
 if __name__ == "__main__":

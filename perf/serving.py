@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from service.errors import Unavailable
 from service.tuning.connection import Address, Answer, Connection
+from service.tuning.pictures import Distinct, photos
 
 ROOT = Path(__file__).parents[1]
 SHARED_PHOTOS = ROOT.parent / "shared/data/images"
@@ -39,6 +41,17 @@ def serving(settings: dict[str, str], data: Path, further: list[str]) -> Abstrac
     """As `service`: with these settings and `further` options, cache off."""
     chosen = [part for name, value in settings.items() for part in (f"--{name}", value)]
     return service([*chosen, "--cache-entries", "0", "--log-level", "warning", *further], data)
+
+
+@contextmanager
+def served(options: argparse.Namespace) -> Iterator[tuple[Distinct, int]]:
+    """The pictures and the port of the service that a `command_line` means. It says which pictures."""
+    pictures = Distinct(photos(options.images))
+    print(f"pictures: {named(options.images)}", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        data = options.data_dir or Path(folder)
+        with serving(model_settings(options.model), data, options.serve) as (_, port):
+            yield pictures, port
 
 
 def named(images: Path | None) -> str:

@@ -102,8 +102,7 @@ def _new_run(data: Path | None, asked: dict[str, Any], since: datetime | None, s
 
     runs = Runs(settings.data_path)
     earlier = _earlier(asked, settings, newest=data is None)
-    fields = earlier.order.model_dump(exclude={"source", "origin", "extends"}) if earlier else {}
-    fields |= {"extends": earlier.id} if earlier else {}
+    fields = earlier.bequest() if earlier else {}
     if data is None:
         fields |= {"source": FILE, "origin": "feedback"}
     else:
@@ -149,8 +148,7 @@ def _earlier(asked: dict[str, Any], settings: Settings, *, newest: bool) -> "Run
     runs = Runs(settings.data_path)
     if "extends" in asked:
         return runs.get(asked["extends"])
-    done = (run for run in runs.all() if run.status().state == "done") if newest else ()
-    return next((run for run in done if asked.get("name") in (None, run.order.name)), None)
+    return runs.newest_done(asked.get("name")) if newest else None
 
 
 def _name(data: Path | None) -> str:

@@ -1,9 +1,13 @@
 """What several rooms do to files: take their SHA-256, and make sure that they survive a power cut."""
 
+import errno
 import hashlib
 import os
 import tempfile
 from pathlib import Path
+
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""What a full disk, a quota and a limit on a file say."""
 
 
 def sha256(path: Path) -> str:

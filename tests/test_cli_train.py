@@ -17,10 +17,11 @@ from service.data_folder import claimed
 from service.settings import Settings
 from service.store.feedback import FeedbackDraft, FeedbackStore
 from service.store.pictures import PictureStore
-from service.training import following
+from service.training import processes
 from service.training.dataset import gather
 from service.training.orders import Order
 from service.training.runs import Run, Runs
+from tests.training import pretended_trainer
 from tests.training.pictures import LIMITS, a_run, png, two_classes
 from tests.training.reports import a_report
 from tests.world import make_database
@@ -31,7 +32,7 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture(autouse=True)
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The data folder, named by the environment. The trainer is played, and fails."""
-    monkeypatch.setattr(following, "TRAINER", (sys.executable, "-m", "tests.training.pretended_trainer"))
+    monkeypatch.setattr(processes, "trainer", pretended_trainer.command)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("GLIMT_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("COLUMNS", "200")

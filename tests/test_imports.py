@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 
 SERVICE = Path(__file__).parents[1] / "service"
-FOUNDATION = {"cores", "errors", "files", "settings"}
+FOUNDATION = {"cores", "errors", "files", "settings", "wilson"}
 MAY_IMPORT = {
     "__main__": {"cli"},
     "errors": set(),
     "cores": set(),
     "files": set(),
+    "wilson": set(),
     "settings": {"cores"},
     "observe": {"settings"},
     "metrics": {"inference"},

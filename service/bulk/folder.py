@@ -5,7 +5,6 @@ whatever has come or gone since. No symbolic link is followed, neither then nor 
 between: each part of a path is opened from the one above it.
 """
 
-import errno
 import json
 import os
 import stat
@@ -26,12 +25,11 @@ from service.errors import (
     InvalidField,
     StoreFull,
 )
-from service.files import replace_file, sync
+from service.files import NO_ROOM, replace_file, sync
 from service.store.feedback import UNSTORABLE
 
 MAX_DEPTH = 32
 """Folders within folders. Photos lie three or four deep."""
-NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 """Not blocking: a pipe that took the file's place would be waited for."""

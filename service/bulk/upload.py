@@ -16,10 +16,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, TypeVar
 
-from service.bulk.folder import NO_ROOM, allowed_folder
+from service.bulk.folder import allowed_folder
 from service.bulk.runner import BulkRunner
 from service.errors import BadRequest, BodyTooLarge, Draining, GlimtError, StoreFull, TooManyRequests
-from service.files import sync
+from service.files import NO_ROOM, sync
 from service.store.job_rows import Job
 from service.store.jobs import JobStore
 

@@ -19,12 +19,11 @@ from service.errors import Conflict, EmailTaken, GlimtError, InvalidField, NotFo
 from service.http.access import caller_of, identity_of, session_of, user_of
 from service.http.accounts import MAX_TOKEN_DAYS, delete_account
 from service.http.forms import DeletionForm, NextQuery, PasswordForm, SignInForm, SignUpForm, TokenForm
-from service.http.multipart import MAX_FIELD_BYTES
 from service.http.operation import GO, PAGE, SET_COOKIE, WRITE_ERRORS, Operation, form
 from service.http.presentation import Wrong
 from service.http.problems import error_headers
 from service.http.sessions import NOT_STORED, browser_of, give_session, go, local_path, take_session
-from service.http.uploads import read_form
+from service.http.uploads import read_fields
 from service.settings import Settings
 from service.store.belongings import Belongings
 from service.store.tokens import MAX_NAME_CHARS as MAX_TOKEN_NAME_CHARS
@@ -52,11 +51,6 @@ LIMITS = {
 log = structlog.get_logger()
 
 
-async def fields_of(request: Request) -> Mapping[str, str]:
-    """The text fields of a form. Raises as `read_form`."""
-    return (await read_form(request, max_files=0, max_file_bytes=MAX_FIELD_BYTES)).fields
-
-
 class AccountPages:
     """The endpoints and what they need."""
 
@@ -81,7 +75,7 @@ class AccountPages:
     @Operation("page", GO, body=form(SignInForm), errors=(InvalidField, *WRITE_ERRORS), sends=(SET_COOKIE,))
     async def sign_in(self, request: Request) -> Response:
         """Sign in by form `email`, `password`, `next`: a new session in the place of the browser's old one."""
-        form = await fields_of(request)
+        form = await read_fields(request)
         email, password = form.get("email", ""), form.get("password", "")
         try:
             if not email or not password:
@@ -117,7 +111,7 @@ class AccountPages:
     async def sign_up(self, request: Request) -> Response:
         """Sign up by form `name`, `email`, `password`, `next`: an account, and signed in with it."""
         self._require_registration()
-        form = await fields_of(request)
+        form = await read_fields(request)
         at = "name"
         try:
             name = check_name(form.get("name", ""))
@@ -162,7 +156,7 @@ class AccountPages:
     @Operation("page", GO, body=form(PasswordForm), errors=(InvalidField, *WRITE_ERRORS), sends=(SET_COOKIE,))
     async def change_password(self, request: Request) -> Response:
         """Change one's password by form `old`, `new`: every session ends, and this browser gets another one."""
-        user, form = user_of(request), await fields_of(request)
+        user, form = user_of(request), await read_fields(request)
         old, new = form.get("old", ""), form.get("new", "")
         try:
             user = await self._accounts.change_password(user, old, new, caller_of(request))
@@ -175,7 +169,7 @@ class AccountPages:
     @Operation("page", PAGE, body=form(TokenForm), errors=(InvalidField, Conflict, *WRITE_ERRORS))
     async def create_token(self, request: Request) -> Response:
         """Make a token by form `name`, `days` (may be empty): the page with the token's secret on it, this once."""
-        user, form = user_of(request), await fields_of(request)
+        user, form = user_of(request), await read_fields(request)
         try:
             days = _days(form.get("days", "").strip())
         except InvalidField as error:
@@ -206,7 +200,7 @@ class AccountPages:
     @Operation("page", GO, body=form(DeletionForm), errors=(Conflict, *WRITE_ERRORS), sends=(SET_COOKIE,))
     async def delete(self, request: Request) -> Response:
         """Delete one's account by form `password`: the account with all its data."""
-        user, form = user_of(request), await fields_of(request)
+        user, form = user_of(request), await read_fields(request)
         try:
             await self._accounts.sign_in(user.email, form.get("password", ""), caller_of(request))
             await delete_account(self._accounts, self._belongings, user)

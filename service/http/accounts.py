@@ -20,10 +20,9 @@ from service.http.documents import EMAIL, example
 from service.http.forms import LoginForm
 from service.http.json_answer import json_answer
 from service.http.json_body import read_model
-from service.http.multipart import MAX_FIELD_BYTES
 from service.http.operation import JSON, NDJSON, WRITE_ERRORS, Operation, form
 from service.http.sessions import NOT_STORED
-from service.http.uploads import read_form
+from service.http.uploads import read_fields
 from service.store.belongings import Belongings
 from service.store.feedback import MAX_ID
 from service.store.tokens import MAX_NAME_CHARS as MAX_TOKEN_NAME_CHARS
@@ -94,8 +93,8 @@ class AccountEndpoints:
     @Operation("accounts", {200: {JSON: AccessToken}}, body=form(LoginForm), errors=(InvalidField, *WRITE_ERRORS))
     async def login(self, request: Request) -> Response:
         """Sign in: form `username` (the e-mail address) and `password` -> a JWT for half an hour."""
-        form = await read_form(request, max_files=0, max_file_bytes=MAX_FIELD_BYTES)
-        email, password = form.fields.get("username", ""), form.fields.get("password", "")
+        fields = await read_fields(request)
+        email, password = fields.get("username", ""), fields.get("password", "")
         if not email or not password:
             raise InvalidField("The form must have username (the e-mail address) and password.")
         if len(email) > MAX_EMAIL_CHARS or len(password) > MAX_PASSWORD_CHARS:

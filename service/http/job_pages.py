@@ -13,7 +13,6 @@ from starlette.templating import Jinja2Templates
 from service.bulk.report import Matrix, matrix
 from service.errors import ClientGone, Forbidden, GlimtError, NotFound
 from service.http.access import identity_of
-from service.http.account_pages import fields_of
 from service.http.job_queries import MAX_LABEL_CHARS, FolderBody, ZipForm
 from service.http.jobs import JOB_ERRORS
 from service.http.operation import GO, MULTIPART, PAGE, WRITE_ERRORS, Operation, form
@@ -22,6 +21,7 @@ from service.http.presentation import light
 from service.http.problems import error_headers, problem
 from service.http.query import read_query
 from service.http.sessions import NOT_STORED, go
+from service.http.uploads import read_fields
 from service.inference.classifier import Classifier
 from service.settings import MIB, Settings
 from service.store.feedback import MAX_ID, FeedbackStore
@@ -120,7 +120,7 @@ class JobPages:
     async def create_from_folder(self, request: Request) -> Response:
         """A folder of the service's disk, for admins: the page of its job, or the list with the reason."""
         try:
-            job = await self._own.take_folder(request, (await fields_of(request)).get("folder", ""))
+            job = await self._own.take_folder(request, (await read_fields(request)).get("folder", ""))
         except GlimtError as error:
             return await self._index(request, None, error)
         return go(f"/jobs/{job.id}")

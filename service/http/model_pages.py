@@ -11,7 +11,6 @@ from starlette.templating import Jinja2Templates
 
 from service.errors import ClientGone, Conflict, GlimtError, InvalidField, ModelUnusable, NotFound
 from service.http.access import name_of
-from service.http.account_pages import fields_of
 from service.http.documents import Absent, example
 from service.http.model_documents import ComparisonQuery
 from service.http.models import IMPORT_ERRORS, ModelEndpoints
@@ -20,6 +19,7 @@ from service.http.presentation import Wrong, light
 from service.http.problems import error_headers
 from service.http.query import read_query
 from service.http.sessions import NOT_STORED, go
+from service.http.uploads import read_fields
 from service.inference.classifier import Classifier
 from service.models.activation import Activation
 
@@ -90,7 +90,7 @@ class ModelPages:
     @Operation("page", GO, body=form(VersionForm), errors=CHANGE_ERRORS)
     async def activate(self, request: Request) -> Response:
         """Serve the version of form `ref`."""
-        said = await fields_of(request)
+        said = await read_fields(request)
         override = bool(said.get("override"))
         return await self._changed(
             request, said, "activated", lambda: self._activation.activate(said.get("ref", ""), override=override)
@@ -104,7 +104,7 @@ class ModelPages:
     @Operation("page", GO, body=form(VersionForm), errors=CHANGE_ERRORS)
     async def delete(self, request: Request) -> Response:
         """Delete the version of form `ref`."""
-        said = await fields_of(request)
+        said = await read_fields(request)
         return await self._changed(request, said, "deleted", lambda: self._endpoints.forget(said.get("ref", "")))
 
     @Operation("page", GO, body={MULTIPART: TarForm}, errors=IMPORT_ERRORS)
@@ -115,7 +115,7 @@ class ModelPages:
     @Operation("page", GO, body=form(TrialForm), errors=CHANGE_ERRORS)
     async def begin_trial(self, request: Request) -> Response:
         """Try out the version of form `ref`, on `share` per cent of the pictures."""
-        said = await fields_of(request)
+        said = await read_fields(request)
         return await self._changed(
             request, said, "trying", lambda: self._activation.try_out(said.get("ref", ""), _share(said))
         )

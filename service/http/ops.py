@@ -12,11 +12,10 @@ from starlette.templating import Jinja2Templates
 from service.errors import Conflict, InvalidField
 from service.http.access import identity_of, name_of
 from service.http.batching import BatchingChange, configure, limits
-from service.http.multipart import MAX_FIELD_BYTES
 from service.http.operation import PAGE, Operation, form
 from service.http.panel import BATCH_STOPS, WAIT_STOPS_MS, Panel, curve_chart, dial
 from service.http.presentation import light
-from service.http.uploads import read_form
+from service.http.uploads import read_fields
 from service.inference.classifier import Classifier
 from service.metrics import Metrics
 
@@ -43,9 +42,9 @@ class Ops:
     @Operation("page", PAGE, body=form(BatchingChange), errors=(Conflict, InvalidField))
     async def change(self, request: Request) -> Response:
         """Set the panel's limits at once. Answers what is in force now, or the whole page without JavaScript."""
-        form = await read_form(request, max_files=0, max_file_bytes=MAX_FIELD_BYTES)
-        auto = {"auto": True} if form.fields.get("auto") == "true" else {}  # a form has no other way to say it
-        configure(self._classifier, BatchingChange.of(form.fields | auto, strict=False), name_of(request))
+        fields = await read_fields(request)
+        auto = {"auto": True} if fields.get("auto") == "true" else {}  # a form has no other way to say it
+        configure(self._classifier, BatchingChange.of(fields | auto, strict=False), name_of(request))
         if "hx-request" not in request.headers:
             return self._page(request)
         context = {"limits": limits(self._classifier), "done": True}

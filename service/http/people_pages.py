@@ -14,13 +14,14 @@ from service.accounts.emails import normalised
 from service.accounts.passwords import random_password
 from service.errors import Conflict, EmailTaken, GlimtError, InvalidField
 from service.http.access import identity_of, name_of
-from service.http.account_pages import LIMITS, fields_of
+from service.http.account_pages import LIMITS
 from service.http.accounts import delete_account
 from service.http.forms import PeopleQuery, PersonForm, RoleForm
 from service.http.operation import GO, PAGE, WRITE_ERRORS, Operation, form
 from service.http.presentation import Wrong
 from service.http.problems import error_headers
 from service.http.sessions import NOT_STORED, go
+from service.http.uploads import read_fields
 from service.store.belongings import Belongings
 from service.store.feedback import MAX_ID
 from service.store.users import Role, User
@@ -49,7 +50,7 @@ class PeoplePages:
     @Operation("page", PAGE, body=form(PersonForm), errors=(InvalidField, EmailTaken, *WRITE_ERRORS))
     async def create(self, request: Request) -> Response:
         """Make an account by form `name`, `email`, `role`: it gets a password of ours, shown this once."""
-        form, password = await fields_of(request), random_password()
+        form, password = await read_fields(request), random_password()
         at = "name"
         try:
             name = check_name(form.get("name", ""))
@@ -66,7 +67,7 @@ class PeoplePages:
     @Operation("page", GO, body=form(RoleForm), errors=(InvalidField, Conflict, *WRITE_ERRORS))
     async def set_role(self, request: Request) -> Response:
         """Change what somebody may do, by form `role`."""
-        user, role = await self._person(request), _role(await fields_of(request))
+        user, role = await self._person(request), _role(await read_fields(request))
         try:
             await self._accounts.set_role(user.id, role)
         except Conflict as error:

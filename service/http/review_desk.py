@@ -21,7 +21,7 @@ from service.store.pictures import PictureStore
 from service.store.review import Doubt, ReviewRow, ReviewStore
 from service.training.feedback import Said
 from service.training.runs import Runs
-from service.training.trainings import Trainings, newest_done
+from service.training.trainings import Trainings
 
 MOST = 100
 """Of each kind, shown at once: more than anybody looks through in one go."""
@@ -166,7 +166,7 @@ def _unsure(row: ReviewRow) -> Item:
 def _last(runs: Runs) -> tuple[datetime | None, str]:
     """When the last training from feedback was asked for that was not given up, and the name of the last model that
     was trained. Blocking."""
-    earlier = newest_done(runs, None)
+    earlier = runs.newest_done()
     asked = (run for run in runs.all() if run.order.origin == "feedback")
     last = next((status for run in asked if (status := run.status()).state not in ("failed", "cancelled")), None)
     return (last.created if last else None), (earlier.order.name if earlier else "")

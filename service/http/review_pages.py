@@ -12,7 +12,6 @@ from starlette.templating import Jinja2Templates
 
 from service.errors import BadRequest, ClientGone, Conflict, GlimtError, ImageError, InvalidField, NotFound
 from service.http.access import name_of
-from service.http.account_pages import fields_of
 from service.http.documents import SHA256, Absent, example
 from service.http.operation import (
     ETAG,
@@ -33,7 +32,7 @@ from service.http.sessions import NOT_STORED, go
 from service.http.thumbnails import Thumbnails
 from service.http.trainer_desk import TrainerDesk
 from service.http.training_form import FEEDBACK, wanted_of
-from service.http.uploads import digits
+from service.http.uploads import digits, read_fields
 from service.inference.classifier import Classifier
 from service.inference.images import Limits
 from service.inference.labels import ClassTable
@@ -153,7 +152,7 @@ class ReviewPages:
     )
     async def decide(self, request: Request) -> Response:
         """Say what a picture is: feedback that overrules what others said. Then the next picture."""
-        said = await fields_of(request)
+        said = await read_fields(request)
         at = _at(said)
         try:
             decided = decision(said, self._classifier.classes)
@@ -166,7 +165,7 @@ class ReviewPages:
     @Operation("page", GO, body=form(UndoForm), errors=WRITE_ERRORS)
     async def undo(self, request: Request) -> Response:
         """Take one's decision back; undoing twice is the same as once."""
-        at, feedback_id = _at(await fields_of(request)), int(request.path_params["id"])
+        at, feedback_id = _at(await read_fields(request)), int(request.path_params["id"])
         if feedback_id <= MAX_ID:
             await self._belongings.remove_feedback(feedback_id, request.scope["owner"])
         return go(f"/review?at={at}")
@@ -174,7 +173,7 @@ class ReviewPages:
     @Operation("page", PAGE | GO, body=form(RetrainForm), errors=(InvalidField, Conflict, NotFound, *WRITE_ERRORS))
     async def train(self, request: Request) -> Response:
         """Begin to train from feedback, with the pictures of the last run of that name."""
-        name = (await fields_of(request)).get("name", "")
+        name = (await read_fields(request)).get("name", "")
         try:
             progress = await self._desk.progress()
             if progress.missing:

@@ -22,7 +22,7 @@ from service.training.dataset import open_pixels
 from service.training.datasets import About
 from service.training.orders import Order
 from service.training.runs import Run
-from service.training.trainings import Trainings, fields_of, newest_done
+from service.training.trainings import Trainings
 
 SHEETS = ("augmentation", "map-1", "map-2", "map-3")
 
@@ -94,9 +94,11 @@ class TrainerDesk:
         if wanted.dataset is not None:
             source = {"source": self.datasets.source(wanted.dataset), "origin": "upload"}
         else:
-            earlier = earlier or newest_done(runs, asked.get("name"))
+            earlier = earlier or runs.newest_done(asked.get("name"))
             source = {"source": feedback.FILE, "origin": "feedback"}
-        fields = fields_of(earlier) | asked | source
+        if earlier is not None and earlier.status().state != "done":
+            raise BadRequest(f"{earlier.id} is not done, so it cannot be extended. Resume it, or begin anew.")
+        fields = (earlier.bequest() if earlier else {}) | asked | source
         if "name" not in fields:
             raise BadRequest('Say what the model shall be called: "name".')
         try:

@@ -12,7 +12,6 @@ from starlette.templating import Jinja2Templates
 
 from service.errors import ClientGone, Conflict, GlimtError, InvalidField, NotFound
 from service.http.access import name_of
-from service.http.account_pages import fields_of
 from service.http.job_queries import MAX_LABEL_CHARS, ZipForm
 from service.http.operation import GO, MULTIPART, PAGE, WRITE_ERRORS, Errors, Operation, form
 from service.http.presentation import Wrong, light
@@ -24,6 +23,7 @@ from service.http.training import UPLOAD_ERRORS
 from service.http.training_documents import run_document, run_documents
 from service.http.training_form import RunForm, settings, wanted_of
 from service.http.training_view import cell, view
+from service.http.uploads import read_fields
 from service.inference.classifier import Classifier
 from service.models.activation import Activation
 from service.settings import MIB, Settings
@@ -106,7 +106,7 @@ class TrainingPages:
     @Operation("page", PAGE | GO, body=form(RunForm), errors=BEGIN_ERRORS)
     async def create(self, request: Request) -> Response:
         """Start a run: its page, or the form again with the reason."""
-        fields = await fields_of(request)
+        fields = await read_fields(request)
         try:
             run = await self._desk.begin(wanted_of(fields))
         except GlimtError as error:

@@ -8,7 +8,17 @@ from python_multipart.exceptions import MultipartParseError
 from starlette.requests import ClientDisconnect, Request
 
 from service.errors import BadRequest, BodyTooLarge, ClientGone
-from service.http.multipart import MAX_FIELDS, SLACK_BYTES, Field, FileReader, PartReader, Upload, boundary, too_large
+from service.http.multipart import (
+    MAX_FIELD_BYTES,
+    MAX_FIELDS,
+    SLACK_BYTES,
+    Field,
+    FileReader,
+    PartReader,
+    Upload,
+    boundary,
+    too_large,
+)
 from service.inference.admission import Share
 
 MAX_URLENCODED_BYTES = 64 * 1024  # of a form without files
@@ -97,6 +107,11 @@ async def read_form(
             raise too_many(max_files)
         form.files.append(part)
     return form
+
+
+async def read_fields(request: Request) -> dict[str, str]:
+    """The text fields of a form without files. Raises as `read_form`."""
+    return (await read_form(request, max_files=0, max_file_bytes=MAX_FIELD_BYTES)).fields
 
 
 async def pass_file(request: Request, take: Callable[[bytes], Awaitable[None]]) -> str:

@@ -1,7 +1,6 @@
 """How near scores are to those of float32, and to the truth. Pure."""
 
 from dataclasses import dataclass
-from math import sqrt
 from typing import Self
 
 import numpy as np
@@ -9,8 +8,7 @@ from numpy.typing import NDArray
 
 from service.inference.class_names import UNKNOWN
 from service.inference.engines.engine import Scores
-
-Z = 1.96  # 95 % of a normal distribution lie within so many deviations
+from service.wilson import interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +46,8 @@ class Quality:
 
     @property
     def certain(self) -> tuple[float, float]:
-        """Between what the agreement on all such pictures lies, 95 % sure: Wilson's interval (JASA 22, 1927)."""
-        n, share = self.checked, self.agreement
-        middle, half = share + Z * Z / (2 * n), Z * sqrt(share * (1 - share) / n + Z * Z / (4 * n * n))
-        return max(0.0, (middle - half) / (1 + Z * Z / n)), min(1.0, (middle + half) / (1 + Z * Z / n))
+        """Between what the agreement on all such pictures lies, 95 % sure."""
+        return interval(self.agreeing, self.checked)
 
     @property
     def top1(self) -> float:

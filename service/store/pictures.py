@@ -1,7 +1,6 @@
 """Kept pictures: files named by the SHA-256 of their bytes, never by anything a client sent. Knows no SQL."""
 
 import asyncio
-import errno
 import hashlib
 import logging
 import os
@@ -16,14 +15,13 @@ from types import TracebackType
 from typing import TypeVar
 
 from service.errors import StoreBusy, StoreFull
-from service.files import sync
+from service.files import NO_ROOM, sync
 
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _MAX_WAITING = 64
 """Each waiting picture may be 20 MiB: more than this should be refused, not hoarded."""
 
@@ -111,7 +109,7 @@ class PictureStore:
         try:
             self._write(target, data)
         except OSError as error:
-            if error.errno not in _NO_ROOM:
+            if error.errno not in NO_ROOM:
                 raise
             raise StoreFull("There is no room on the disk to keep this picture.") from error
         return sha256

@@ -1,7 +1,7 @@
 """How good a model is, from its scores on pictures whose class is known. Pure: arrays in, figures out."""
 
 from collections.abc import Sequence
-from math import log, sqrt
+from math import log
 from statistics import fmean
 from typing import Self
 
@@ -11,12 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.inference.class_names import UNKNOWN
 from service.training.calibration import Calibration, calibrate
+from service.wilson import interval
 
 Scores = NDArray[np.float32]
 Truth = NDArray[np.int64]
 
-Z = 1.96
-"""95 % of a normal distribution lie within so many deviations."""
 SHOWN_CLASSES = 50
 """In the matrix: nobody reads more, and it has their square."""
 SHOWN_PICTURES = 24
@@ -44,8 +43,7 @@ class Share(Frozen):
     def among(cls, hits: int, of: int) -> Self:
         """With Wilson's interval (JASA 22, 1927)."""
         value = hits / of
-        middle, half = value + Z * Z / (2 * of), Z * sqrt(value * (1 - value) / of + Z * Z / (4 * of * of))
-        low, high = (max(0.0, (middle - half) / (1 + Z * Z / of)), min(1.0, (middle + half) / (1 + Z * Z / of)))
+        low, high = interval(hits, of)
         return cls(hits=hits, of=of, value=value, low=low, high=high)
 
 

@@ -1,8 +1,6 @@
 """A run from a terminal: the trainer as a child of this process, and what its run's files say meanwhile."""
 
-import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from math import ceil
@@ -12,6 +10,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from service.errors import BadRequest, GlimtError, ModelUnavailable, NotFound
 from service.settings import Settings
+from service.training import processes
 from service.training.runs import Epoch, Run, Runs, Status
 
 LOOK_EVERY_S = 0.5
@@ -19,7 +18,6 @@ LOOK_EVERY_S = 0.5
 END_S = 60.0
 """For the trainer to end after it was told to: at most the step it is at, and writing a checkpoint."""
 
-TRAINER = (sys.executable, "-P", "-m", "service.training.trainer")
 HEADER = f"{'epoch':<16} {'loss':>8} {'accuracy':>9} {'val. loss':>10} {'val. acc.':>10} {'rate':>9} {'seconds':>8}"
 
 
@@ -70,10 +68,13 @@ def _way_on(run: Run, status: Status) -> str:
 @contextmanager
 def _trainer(run: Run, settings: Settings) -> Iterator["subprocess.Popen[bytes]"]:
     """In a session of its own: Ctrl-C is for us to tell it, by a signal. When we are gone it ends by itself."""
-    command = [*TRAINER, str(run.folder), "--with-parent"]
-    environment = os.environ | {"GLIMT_DATA_DIR": str(settings.data_path)}
+    environment = processes.environment() | {"GLIMT_DATA_DIR": str(settings.data_path)}
     process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, start_new_session=True
+        processes.trainer(run.folder),
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+        start_new_session=True,
     )
     try:
         yield process

@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -89,6 +89,10 @@ class Run:
             return Order.model_validate_json((self.folder / "order.json").read_bytes())
         except (OSError, ValidationError) as error:
             raise NotFound(f"There is no training run {self.id}.") from error
+
+    def bequest(self) -> dict[str, Any]:
+        """What a run that extends this one is asked for, where nobody says otherwise. Raises NotFound."""
+        return self.order.model_dump(exclude={"source", "origin", "extends"}) | {"extends": self.id}
 
     def status(self) -> Status:
         """How it stands; of a run whose trainer has gone, that it failed."""
@@ -172,6 +176,11 @@ class Runs:
             names = sorted((path.name for path in self.folder.iterdir() if ID.fullmatch(path.name)), reverse=True)
             return [Run(self.folder / name) for name in names if (self.folder / name / "status.json").is_file()]
         return []
+
+    def newest_done(self, name: str | None = None) -> Run | None:
+        """The newest that is done, of that name if one is given."""
+        done = (run for run in self.all() if run.status().state == "done")
+        return next((run for run in done if name in (None, run.order.name)), None)
 
     def remove(self, run: Run) -> None:
         """Delete its folder. Raises Conflict while a trainer works on it."""

@@ -7,7 +7,6 @@ SIGTERM and SIGINT end it as cancelled; so does, with --with-parent, the end of 
 """
 
 import argparse
-import errno
 import logging
 import os
 import signal
@@ -22,12 +21,12 @@ from typing import Any
 
 from service.cores import usable_cores
 from service.errors import Conflict, GlimtError, StoreFull
+from service.files import NO_ROOM
 from service.settings import Settings
 from service.training.runs import Run, Runs, State, Status
 
 EVERY_S = 0.5
 """Between two looks of a progress bar at status.json."""
-NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 EXIT_CODES: dict[State, int] = {"done": 0, "failed": 1, "cancelled": 130}
 _log = logging.getLogger("service.training.trainer")
 

@@ -10,7 +10,7 @@ from functools import partial
 from types import TracebackType
 from typing import TypeVar
 
-from service.errors import BadRequest, Conflict, NotFound
+from service.errors import Conflict, NotFound
 from service.models.registry import check_name
 from service.settings import Settings
 from service.store.feedback import FeedbackStore
@@ -223,18 +223,3 @@ def _named(settings: Settings) -> dict[str, str]:
     """What decides which model the trainer compares with and which pictures it takes, as its own settings will say."""
     named = {f"GLIMT_{name.upper()}": str(getattr(settings, name)) for name in PASSED & settings.model_fields_set}
     return named | {"GLIMT_DATA_DIR": str(settings.data_path)}
-
-
-def fields_of(earlier: Run | None) -> dict[str, object]:
-    """What a run that goes on from an earlier one is asked for, unless somebody says otherwise. Raises NotFound."""
-    if earlier is None:
-        return {}
-    if earlier.status().state != "done":
-        raise BadRequest(f"{earlier.id} is not done, so it cannot be extended. Resume it, or begin anew.")
-    return earlier.order.model_dump(exclude={"source", "origin", "extends"}) | {"extends": earlier.id}
-
-
-def newest_done(runs: Runs, name: str | None) -> Run | None:
-    """The newest run that is done, of that name if one is given."""
-    done = (run for run in runs.all() if run.status().state == "done")
-    return next((run for run in done if name in (None, run.order.name)), None)

@@ -1,7 +1,6 @@
 """A run seen from a terminal, with a process that plays the trainer."""
 
 import io
-import sys
 from pathlib import Path
 
 import pytest
@@ -9,9 +8,10 @@ from rich.console import Console
 
 from service.errors import Conflict
 from service.settings import Settings
-from service.training import following
+from service.training import following, processes
 from service.training.following import NotTrained, follow
 from service.training.runs import Runs, Status
+from tests.training import pretended_trainer
 from tests.training.pictures import a_run
 
 ROOT = Path(__file__).parents[2]
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(autouse=True)
 def pretended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(following, "TRAINER", (sys.executable, "-m", "tests.training.pretended_trainer"))
+    monkeypatch.setattr(processes, "trainer", pretended_trainer.command)
     monkeypatch.chdir(ROOT)
 
 
