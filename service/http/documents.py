@@ -48,6 +48,7 @@ A_QUEUE: dict[str, Any] = {
     "max_batch": 16,
     "max_wait_ms": 5.0,
     "max_pending": 256,
+    "places": 256,
     "items_per_s": 118.0,
     "overloaded": False,
     "totals": {"completed": 120, "failed": 0, "cancelled": 1, "expired": 0, "refused": 0},

@@ -89,7 +89,7 @@ class Panel:
     @property
     def queue(self) -> list[Bar]:
         """What has a place in the queue, as shares of all places."""
-        stats, places = self.stats, self.stats.max_pending
+        stats, places = self.stats, self.stats.places
         waiting = min(100.0, 100 * stats.pending / places)
         decoding = min(100.0 - waiting, 100 * stats.announced / places)
         return [Bar("waiting", stats.pending, waiting), Bar("in decoding", stats.announced, decoding, waiting)]

@@ -61,7 +61,7 @@ class Batcher(Generic[Item, Result]):
         self._wake, self._room = asyncio.Event(), asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._draining = False
-        self._announced = 0
+        self._announced: Counter[Lane] = Counter()
         self._running: list[Job[Item, Outcome[Result]]] = []
         self._running_since = 0.0
         self._timer: asyncio.Handle | None = None
@@ -95,18 +95,18 @@ class Batcher(Generic[Item, Result]):
         self._room.set()
 
     @contextmanager
-    def announce(self) -> Iterator[None]:
+    def announce(self, lane: Lane = INTERACTIVE) -> Iterator[None]:
         """Hold a place for an item that is being prepared; leave the block right before `submit`.
 
         While somebody holds one, a free runner waits for it (at most the window) instead of leaving idle.
         Raises QueueFull, Draining or NotReady before any work is done.
         """
         self.refuse_if_full()
-        self._announced += 1
+        self._announced[lane] += 1
         try:
             yield
         finally:
-            self._announced -= 1
+            self._announced[lane] -= 1
             self._wake.set()
             self._room.set()
 
@@ -124,6 +124,15 @@ class Batcher(Generic[Item, Result]):
         if self._draining:
             raise _draining()
         self._refuse(admitted - len(self._running))
+
+    def refuse_if_in_vain(self) -> None:
+        """To be asked at the door: raises QueueFull when one more would wait longer than an answer is wanted."""
+        if self._callers >= (places := self._places):
+            seconds = self._callers * self._item_s
+            raise self.refusal(
+                f"{self._callers} pictures wait already, {seconds:.1f} s of work; a newcomer is let in behind "
+                f"{places} at most, so that its answer comes in time."
+            )
 
     def refusal(self, detail: str) -> QueueFull:
         """For who refuses for another reason than places: as honest, and counted."""
@@ -173,12 +182,13 @@ class Batcher(Generic[Item, Result]):
         return Stats(
             alive=self.alive,
             pending=len(self._lanes),
-            announced=self._announced,
+            announced=self._on_their_way,
             running=len(self._running),
             running_s=self._loop.time() - self._running_since if self._running else 0.0,
             max_batch=self._max_batch,
             max_wait_ms=self._max_wait_s * 1000,
             max_pending=self._max_pending,
+            places=self._places,
             items_per_s=1 / self._item_s,
             overloaded=self._lanes.overload.standing,
             totals=dict(self._totals),
@@ -203,7 +213,20 @@ class Batcher(Generic[Item, Result]):
 
     @property
     def _taken(self) -> int:
-        return len(self._lanes) + self._announced
+        return len(self._lanes) + self._on_their_way
+
+    @property
+    def _on_their_way(self) -> int:
+        return self._announced.total()
+
+    @property
+    def _callers(self) -> int:
+        return self._lanes.callers + self._announced[INTERACTIVE]
+
+    @property
+    def _places(self) -> int:
+        worth = self._lanes.overload.places(self._item_s)
+        return min(self._max_pending, max(self._max_batch, worth))
 
     def _queue_full(self, detail: str) -> QueueFull:
         """Retry-After is the queued work divided by the measured rate."""
@@ -240,7 +263,7 @@ class Batcher(Generic[Item, Result]):
     async def _release(self) -> Released | None:
         """Wait until a batch should leave and say why; None when drained and empty."""
         try:
-            while self._lanes or self._announced or not self._draining:
+            while self._lanes or self._on_their_way or not self._draining:
                 self._wake.clear()
                 if self._lanes:
                     leave_at, reason = self._departure()
@@ -276,7 +299,7 @@ class Batcher(Generic[Item, Result]):
         if self._draining:
             return -math.inf, "drain"
         window = min(job.arrived for job in self._lanes) + self._max_wait_s
-        if window > self._loop.time() and not self._announced:
+        if window > self._loop.time() and not self._on_their_way:
             return -math.inf, "idle"
         urgent = min(job.deadline for job in self._lanes) - MARGIN * len(self._lanes) * self._item_s
         return (window, "window") if window <= urgent else (urgent, "deadline")

@@ -43,7 +43,9 @@ class CurvePoint:
 class Stats:
     """A frozen snapshot. `pending` jobs wait, `announced` items are on their way, `running` are in the runner since
     `running_s` seconds. `totals` counts how jobs ended: completed, failed (the runner could not), cancelled (the
-    caller left), expired (past their deadline), refused (told to come again, also before they were submitted)."""
+    caller left), expired (past their deadline), refused (told to come again, also before they were submitted).
+    `places`: how many callers may wait now; fewer than `max_pending` when so many would take longer than an answer is
+    wanted."""
 
     alive: bool
     pending: int
@@ -53,6 +55,7 @@ class Stats:
     max_batch: int
     max_wait_ms: float
     max_pending: int
+    places: int
     items_per_s: float
     overloaded: bool
     totals: dict[str, int]

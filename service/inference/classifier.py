@@ -5,11 +5,9 @@ it is. Another model may take over at any time (worker.swap): each answer is lab
 """
 
 import asyncio
-import hashlib
 import math
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,25 +16,24 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from service.cores import be_nice
 from service.errors import Conflict, DeadlineExceeded, Draining, NotReady, QueueFull
 from service.inference import images
 from service.inference.admission import Admissions, Memory, Share
 from service.inference.batcher import Batcher
 from service.inference.batches import Batch, Stats
 from service.inference.calibration import DEFAULT, Curve
+from service.inference.decoding import Decoders
 from service.inference.engine_thread import Scored
 from service.inference.labels import ClassTable, top_k
 from service.inference.lanes import INTERACTIVE, Lane
 from service.inference.overload import Overload
-from service.inference.predictions import ImageInfo, InputSpec, ModelInfo, Prediction, Receipt
+from service.inference.predictions import ImageInfo, ModelInfo, Prediction, Receipt
 from service.inference.serving import Serving
 from service.inference.shadow import Shadow
 from service.inference.sharing import Flights, Kept
 from service.inference.worker import Worker
 from service.settings import Profile, Settings
 
-HASH_ON_LOOP_BYTES = 256 * 1024  # below this, SHA-256 (about 1 GB/s) costs less than a hop to a thread
 OVERLOAD_SHARE = 0.8  # of the deadline is the patience we count on until callers show less
 LAST_WORDS_S = 1.0  # of the grace time is kept to tell those who will not be answered
 
@@ -80,12 +77,10 @@ class Classifier:
         bulk lane, whose archive is kept as long as their answers."""
         self._worker = worker
         self._settings = settings
-        self._limits = images.Limits(settings.max_image_bytes, settings.max_image_pixels)
         self._observe_receipt = observe_receipt
         self._keep_picture = keep_picture
-        self._decoders = ThreadPoolExecutor(settings.decode_workers, thread_name_prefix="decode")
-        # a pool of its own, or callers would stand behind the pictures of a zip
-        self._bulk_decoders = ThreadPoolExecutor(settings.decode_workers, "decode-bulk", initializer=be_nice)
+        limits = images.Limits(settings.max_image_bytes, settings.max_image_pixels)
+        self._decoders = Decoders(settings.decode_workers, limits)
         self._batcher = Batcher[NDArray[np.uint8], Scored | None](
             worker.run,
             max_batch=DEFAULT.max_batch if settings.max_batch == "auto" else settings.max_batch,
@@ -102,7 +97,7 @@ class Classifier:
             self._on_serving()
         self._kept = Kept[Key, _Answer](settings.cache_entries)
         self._flights = Flights[tuple[Key, Lane], _Answer]()
-        self.shadow = Shadow(self._limits, is_idle=self._is_idle)
+        self.shadow = Shadow(limits, is_idle=self._is_idle)
         self._admissions = Admissions()
         self.memory = Memory(
             max(settings.max_pending_bytes, 2 * settings.max_image_bytes),  # else one might never be taken
@@ -114,8 +109,7 @@ class Classifier:
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
-        for pool in (self._decoders, self._bulk_decoders):
-            self._stack.callback(pool.shutdown, wait=False, cancel_futures=True)
+        self._stack.callback(self._decoders.close)
         self._stack.push_async_callback(self.shadow.stop)
         await self._stack.enter_async_context(self._batcher)
         return self
@@ -227,6 +221,7 @@ class Classifier:
         self._refuse_unless_ready()
         if not patient:
             self._batcher.refuse_if_full(self._admissions.impatient)
+            self._batcher.refuse_if_in_vain()
         with self.memory.share(announced, patient=patient) as share, self._admissions.one(patient=patient):
             yield share
 
@@ -284,7 +279,7 @@ class Classifier:
     async def _answer(self, wanted: _Wanted) -> _Answer:
         if not self._settings.cache_entries:
             return await self._compute(wanted, None)
-        sha256 = await self._digest(wanted.data)
+        sha256 = await self._decoders.sha256(wanted.data)
         while True:
             key = (sha256, self.model, wanted.profile)
             if (answer := self._kept.get(key)) is not None:
@@ -303,14 +298,13 @@ class Classifier:
         while scored is None:  # decoded for a model that has left meanwhile: again, and not refused on the way
             if patient:
                 await self._batcher.wait_for_room()
-            with self._batcher.announce():
-                pool = self._decoders if wanted.lane == INTERACTIVE else self._bulk_decoders
+            with self._batcher.announce(wanted.lane):
                 spec = self._worker.serving.input
-                pixels, image, decode_ms = await self._loop.run_in_executor(pool, self._decode, wanted, spec, sha256)
-            outcome = await self._batcher.submit(pixels, deadline=wanted.deadline, lane=wanted.lane)
+                decoded = await self._decoders.decode(wanted.data, wanted.profile, spec, wanted.lane, sha256)
+            outcome = await self._batcher.submit(decoded.pixels, deadline=wanted.deadline, lane=wanted.lane)
             scored, patient = outcome.result, True
         receipt = Receipt(
-            decode_ms=decode_ms,
+            decode_ms=decoded.decode_ms,
             queue_ms=outcome.queue_s * 1000,
             infer_ms=scored.infer_ms,
             total_ms=0.0,
@@ -318,22 +312,10 @@ class Classifier:
             released_by=outcome.released_by,
             cached=False,
         )
-        answer = _Answer(scored, image, receipt)
+        answer = _Answer(scored, decoded.image, receipt)
         if sha256 and wanted.lane == INTERACTIVE:  # an archive's would push out all that people ask again
             self._kept.keep((sha256, scored.model, wanted.profile), answer)
         return answer
-
-    def _decode(
-        self, wanted: _Wanted, spec: InputSpec, sha256: str | None
-    ) -> tuple[NDArray[np.uint8], ImageInfo, float]:
-        started = time.perf_counter()
-        pixels, image = images.read(wanted.data, self._limits, wanted.profile, spec, sha256=sha256)
-        return pixels, image, (time.perf_counter() - started) * 1000
-
-    async def _digest(self, data: bytes) -> str:
-        if len(data) <= HASH_ON_LOOP_BYTES:
-            return hashlib.sha256(data).hexdigest()
-        return await self._loop.run_in_executor(self._decoders, lambda: hashlib.sha256(data).hexdigest())
 
 
 def _not_computed(answer: _Answer) -> _Answer:

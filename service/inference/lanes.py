@@ -47,6 +47,11 @@ class Lanes(Generic[Item, Result]):
     def __len__(self) -> int:
         return len(self._interactive) + len(self._bulk)
 
+    @property
+    def callers(self) -> int:
+        """Jobs of the interactive lane."""
+        return len(self._interactive)
+
     def __iter__(self) -> Iterator[Job[Item, Result]]:
         yield from self._interactive
         yield from self._bulk

@@ -4,7 +4,8 @@ First come, first served is right until the offered load stays above what the ru
 stands: everybody waits the longest, and what is computed is exactly what is about to be given up. The cure is
 controlled delay (Nichols and Jacobson, "Controlling Queue Delay", ACM Queue 10(5), 2012: judge a queue by the
 SHORTEST wait in an interval, because a good queue empties now and then) with adaptive LIFO (Maurer, "Fail at
-Scale", ACM Queue 13(8), 2015: while it stands serve the newest first and refuse the old early).
+Scale", ACM Queue 13(8), 2015: while it stands serve the newest first and refuse the old early). Better still is a queue
+that never comes to stand: at the door nobody is let in whom the queue, at the measured rate, keeps for too long.
 
 Both need to know how long an answer is worth having. Few callers say it (a deadline); all show it by hanging up. So
 the patience is learned from those who left: it falls to a share of what they waited when many leave, and grows again
@@ -18,10 +19,12 @@ from dataclasses import dataclass, field
 
 GOOD = 0.75  # of the patience: a queue whose shortest wait is above it has no room for anything to go wrong
 LEAVERS = 0.25  # that many leavers per served caller are no accident: somebody's patience is at its end
+DOOR = 0.6  # of the patience: who would wait longer is told so at the door, before anything is decoded in vain
 SHARE = 0.8  # of what the leavers waited is counted on: the answer needs time to travel, and clocks differ
 RELAX_S = 30.0  # without leavers the patience grows e-fold in so long
 MOST = 20.0  # e-folds at once: the first look is at the machine's uptime, after days of it
 FEW, MANY = 4, 16  # fewer leavers in an interval teach nothing; so many need not wait for its end
+INSTANT_S = 1e-6  # an item takes at least
 LEAST_S = 0.25  # shorter visits tell nothing of patience: a page closed, a cancelled keystroke
 
 
@@ -53,6 +56,11 @@ class Overload:
         if backlog_s < GOOD * self.patience_s:
             self.standing, self._above_since = False, None
         return self.standing
+
+    def places(self, item_s: float) -> int:
+        """How many may wait, at `item_s` seconds each, for one more to be answered while it is wanted, with some to
+        spare: for those on their way behind it, and for a runner that becomes slower."""
+        return int(DOOR * self.patience_s / max(item_s, INSTANT_S))
 
     def note(self, now: float, shortest_wait_s: float, served: int) -> None:
         """Tell of a batch: when it left, the shortest wait in it, counted until it will be done, and of how many."""

@@ -24,7 +24,8 @@ class Serving:
     to be recreated, and when it comes back by a rollback. It is called in the thread that will own the engine.
 
     `curve_file` is where its measured curve is kept. `notice` is a paragraph and `brief` one line for every answer,
-    where the model is not what one would expect. `keras` is None where there are no Keras weights to look into.
+    where the model is not what one would expect; `details` is the notice for admins, with this machine's paths.
+    `keras` is None where there are no Keras weights to look into.
     """
 
     engine: Callable[[], Engine]
@@ -34,4 +35,5 @@ class Serving:
     curve_file: Path | None = None
     notice: str | None = None
     brief: str | None = None
+    details: str | None = None
     keras: KerasSource | None = None

@@ -704,6 +704,60 @@ async def test_a_storm_of_clients_that_hang_up_is_served_usefully(run_s: float, 
     assert fresh_s <= 2 * run_s + 0.01
 
 
+@pytest.mark.parametrize("rate", [10, 100])
+@warped
+async def test_nobody_is_let_in_to_be_sent_away_later(rate: int) -> None:
+    """Ten times as many callers as can be computed, for a minute, and one at the door for all: whoever is let in is
+    answered well before his patience ends, in the order in which they came, and the runner does not idle."""
+    runner, times = Runner(run_s=4 / rate), 10
+    waits: list[float] = []
+    refused = 0
+    async with numbers(runner, max_batch=4, max_pending=256, overload=Overload()) as batcher:
+
+        async def caller(number: int) -> None:
+            begun = warp_loop().now
+            await batcher.submit(number, deadline=begun + 10)
+            waits.append(warp_loop().now - begun)
+
+        callers = []
+        for number in range(60 * rate * times):
+            try:
+                batcher.refuse_if_in_vain()
+                callers.append(asyncio.create_task(caller(number)))
+            except QueueFull:
+                refused += 1
+            await asyncio.sleep(1 / rate / times)
+        await asyncio.gather(*callers)
+        stats = batcher.stats()
+    assert len(callers) + refused == 60 * rate * times
+    assert stats.totals["refused"] == refused
+    assert len(waits) == len(callers) >= 0.98 * 60 * rate
+    assert runner.computed == sorted(runner.computed)
+    assert max(waits) <= 0.75 * 8
+
+
+@warped
+async def test_at_the_door_only_callers_count() -> None:
+    """What is on its way has a place; an archive's pictures have none, and a full batch is always let in."""
+    runner, overload = Runner(), Overload()
+    async with numbers(runner, max_batch=4, overload=overload) as batcher:
+        blocker = await busy(batcher, runner)
+        overload.patience_s = 0.01
+        assert batcher.stats().places == 4
+        tasks = send(batcher, 1, 2, 3) + send(batcher, *range(10, 20), lane=BULK)
+        await settle()
+        with batcher.announce(BULK):
+            batcher.refuse_if_in_vain()
+        with batcher.announce(), pytest.raises(QueueFull, match="4 pictures wait already, 0.2 s of work"):
+            batcher.refuse_if_in_vain()
+        batcher.refuse_if_in_vain()
+        batcher.configure(max_pending=3)
+        with pytest.raises(QueueFull):
+            batcher.refuse_if_in_vain()
+        runner.gate.set()
+        await asyncio.gather(blocker, *tasks)
+
+
 @pytest.mark.parametrize(("options", "patience_s"), [({"deadline": 1000.0}, 2.4), ({}, 8.0)])
 @warped
 async def test_only_leavers_who_did_not_say_that_they_will_wait_teach(

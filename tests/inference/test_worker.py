@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from service.errors import ModelUnavailable, NotReady, StartError
-from service.inference.engine_thread import CLOSE_S
+from service.inference import engine_thread
 from service.inference.engines.engine import Pixels, Scores
 from service.inference.worker import FAILURES, Worker
 from tests.fakes import GatedEngine
@@ -133,10 +133,11 @@ async def test_nothing_out_of_the_engine_ends_the_loop(error: BaseException) -> 
         assert None not in await running.run(PICTURES)
 
 
-async def test_an_engine_that_hangs_does_not_hold_up_the_end() -> None:
+async def test_an_engine_that_hangs_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """T9: leaving the worker gives up on a thread that does not come back; once a SIGTERM then never ended."""
+    monkeypatch.setattr(engine_thread, "CLOSE_S", 0.05)
     engine = GatedEngine()
-    async with asyncio.timeout(CLOSE_S + 10):
+    async with asyncio.timeout(10):
         async with worker(engine) as running:
             await running.loaded()
             engine.gate.clear()
