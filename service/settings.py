@@ -57,7 +57,12 @@ class Settings(BaseSettings):
     max_wait_ms: Annotated[float, Field(ge=0, le=1000)] | Literal["auto"] = Field(
         "auto", description="Window from a picture's arrival in the queue; auto is the longest that can pay."
     )
-    max_pending: int = Field(256, ge=1, le=65536, description="Pictures waiting at most; more get a 503 at once.")
+    max_pending: int = Field(
+        256,
+        ge=1,
+        le=65536,
+        description="Pictures waiting at most; more get a 503 at once, and so do those that would wait too long.",
+    )
     max_pending_bytes: int = Field(
         512 * MIB,
         ge=1,
