@@ -15,7 +15,8 @@ The rules, each with its test in tests/inference/test_batcher.py:
 import asyncio
 import logging
 import math
-from collections import Counter
+import statistics
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Generic, Self, TypeVar
@@ -33,7 +34,8 @@ Result = TypeVar("Result")
 FIRST_GUESS_S = 0.05  # seconds per item until a batch has been measured: one ResNet50 on a laptop core
 MARGIN = 1.5  # a batch that hurries for a deadline leaves this many expected run times before it
 TICK_S = 0.001  # uvloop's clock counts whole milliseconds: what is due within one is due
-SMOOTHING = 0.2  # weight of the newest batch in the moving average of seconds per item
+INSTANT_S = 1e-6  # an item takes at least
+LOOKED_AT = 9  # batches whose median is the measured rate: one that met a pause of the machine says nothing
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +69,7 @@ class Batcher(Generic[Item, Result]):
         self._timer: asyncio.Handle | None = None
         self._armed_for: float | None = None
         self._item_s = FIRST_GUESS_S
+        self._measured_s = deque([FIRST_GUESS_S], maxlen=LOOKED_AT)
         self._totals: Counter[str] = Counter()
         self._max_batch, self._max_wait_s, self._max_pending = 1, 0.0, 1
         self.configure(max_batch=max_batch, max_wait_ms=max_wait_ms, max_pending=max_pending)
@@ -310,7 +313,8 @@ class Batcher(Generic[Item, Result]):
                 for job in run.jobs:
                     self._settle(job, _ended_by(run.error))
                 continue
-            self._item_s += SMOOTHING * (run.seconds / len(run.jobs) - self._item_s)
+            self._measured_s.append(max(run.seconds / len(run.jobs), INSTANT_S))
+            self._item_s = statistics.median(self._measured_s)
             for job, result in zip(run.jobs, run.results, strict=True):
                 self._settle(job, Outcome(result, run.started - job.arrived, len(run.jobs), released_by))
 

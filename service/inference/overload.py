@@ -24,7 +24,6 @@ SHARE = 0.8  # of what the leavers waited is counted on: the answer needs time t
 RELAX_S = 30.0  # without leavers the patience grows e-fold in so long
 MOST = 20.0  # e-folds at once: the first look is at the machine's uptime, after days of it
 FEW, MANY = 4, 16  # fewer leavers in an interval teach nothing; so many need not wait for its end
-INSTANT_S = 1e-6  # an item takes at least
 LEAST_S = 0.25  # shorter visits tell nothing of patience: a page closed, a cancelled keystroke
 
 
@@ -60,7 +59,7 @@ class Overload:
     def places(self, item_s: float) -> int:
         """How many may wait, at `item_s` seconds each, for one more to be answered while it is wanted, with some to
         spare: for those on their way behind it, and for a runner that becomes slower."""
-        return int(DOOR * self.patience_s / max(item_s, INSTANT_S))
+        return int(DOOR * self.patience_s / item_s)
 
     def note(self, now: float, shortest_wait_s: float, served: int) -> None:
         """Tell of a batch: when it left, the shortest wait in it, counted until it will be done, and of how many."""

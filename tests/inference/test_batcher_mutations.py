@@ -43,7 +43,8 @@ MUTATIONS = [
     ("batcher", "unbounded", "if waiting >= self._max_pending:", "if False:"),
     ("batcher", "announced hold no place", "return len(self._lanes) + self._on_their_way", "return len(self._lanes)"),
     ("batcher", "dishonest retry_after", "(self._taken + len(self._running)) * self._item_s", "1"),
-    ("batcher", "rate not measured", "self._item_s += SMOOTHING", "self._item_s += 0"),
+    ("batcher", "rate not measured", "self._item_s = statistics.median(self._measured_s)", "pass"),
+    ("batcher", "one pause is the rate", "statistics.median(", "statistics.fmean("),
     ("batcher", "room never told", "self._lanes.discard(job)\n            self._wake.set()\n            self._room.set()", "self._lanes.discard(job)"),
     ("batcher", "half a configure", "raise ValueError(\"max_wait_ms must", "self._max_batch = max_batch or 1; raise ValueError(\"max_wait_ms must"),
     ("batcher", "draining admits", "if self._draining:\n            raise _draining()", "pass"),
@@ -79,7 +80,7 @@ MUTATIONS = [
     ("batcher", "the door never closes", "if self._callers >= (places := self._places):", "if (places := 0):"),
     ("batcher", "an archive stands at the door", "return self._lanes.callers + self._announced[INTERACTIVE]", "return self._taken"),
     ("batcher", "the door is not for a full batch", "max(self._max_batch, worth)", "worth"),
-    ("overload", "the door knows no time", "DOOR * self.patience_s / max(item_s, INSTANT_S)", "256"),
+    ("overload", "the door knows no time", "DOOR * self.patience_s / item_s", "256"),
     ("overload", "stands at once", "elif now - self._above_since >= self.interval_s:", "else:"),
 ]  # fmt: skip
 

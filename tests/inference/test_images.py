@@ -46,6 +46,12 @@ def test_polyglot_is_judged_by_its_head(format: str, tail: str) -> None:
     assert np.array_equal(pixels(good + more), pixels(good))
 
 
+def test_a_zip_is_told_that_it_is_one() -> None:
+    """There is a place for it, which no conversion leads to."""
+    with pytest.raises(ImageTypeUnsupported, match=r"zip archive.*bulk"):
+        decode(b"PK\3\4" + bytes(100), LIMITS)
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -60,7 +66,6 @@ def test_polyglot_is_judged_by_its_head(format: str, tail: str) -> None:
         encode(RGB, "JPEG2000"),
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 1 1\n",
         b"BM is how this text begins, and it is no bitmap",
-        b"PK\3\4" + bytes(100),
         b"RIFF\0\0\0\0WAVEfmt ",
         b"\xff\xd8",
         b"",

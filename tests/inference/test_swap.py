@@ -5,6 +5,7 @@ import io
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +178,17 @@ async def test_a_kept_answer_is_of_the_model_that_answers() -> None:
         await worker.swap(numbered(Numbered(0)))
         back = await classifier.classify(picture(1))
     assert (back.model.version, back.receipt.cached) == ("0", True)
+
+
+async def test_a_kept_answer_has_the_labels_of_the_model_that_answers() -> None:
+    """A version taken in anew, of the same weights with other labels, once answered with the old ones."""
+    async with classifying(Numbered(0)) as (worker, classifier):
+        assert is_of(await classifier.classify(picture(1)), 1)
+        others = ClassTable(tuple(f"other_{n}" for n in range(10)), (None,) * 10, ("",) * 10)
+        await worker.swap(replace(numbered(Numbered(0)), classes=others))
+        again = await classifier.classify(picture(1))
+    assert again.labels[0].label in others.labels
+    assert not again.receipt.cached
 
 
 async def test_an_answer_is_kept_under_the_model_that_computed_it() -> None:

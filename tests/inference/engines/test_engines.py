@@ -1,5 +1,6 @@
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from service.errors import StartError
+from service.inference.engines import prepared
 from service.inference.engines.engine import Engine, Pixels, Scores
 from service.inference.engines.openvino import OpenVINOEngine
 from service.inference.engines.prepared import KEPT, Runtime, prepare_once
@@ -31,9 +33,11 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One cache for all, so that each model is prepared once."""
-    return tmp_path_factory.mktemp("cache")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One cache for all, so that each model is prepared once. A service has no use for so many."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prepared, "KEPT", 100)
+        yield tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture(params=["tensorflow", "openvino"])
@@ -159,12 +163,16 @@ def test_a_warm_cache_needs_no_keras(runtime: Runtime, cache: Path, monkeypatch:
         np.testing.assert_array_equal(engine.predict(pixels(2, SMALL)), first)
 
 
-def test_a_damaged_cache_file_is_made_again(runtime: Runtime, tmp_path: Path) -> None:
+def test_a_damaged_cache_file_is_made_again(
+    runtime: Runtime, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A flipped byte is noticed, and the model prepared anew; the cache keeps few."""
-    with loaded(runtime, build_demo, DEMO_WEIGHTS, SMALL, tmp_path) as engine:
+    monkeypatch.setattr(prepared, "KEPT", KEPT)
+    with loaded(runtime, build_demo, DEMO_WEIGHTS, SMALL, cache) as engine:
         first = engine.predict(pixels(2, SMALL))
-    (prepared,) = tmp_path.iterdir()
-    damaged = max(prepared.iterdir(), key=lambda path: path.stat().st_size)
+    original = prepare_once(runtime, build_demo, DEMO_WEIGHTS, SMALL, cache)
+    copy = shutil.copytree(original, tmp_path / original.name)
+    damaged = max(copy.iterdir(), key=lambda path: path.stat().st_size)
     content = bytearray(damaged.read_bytes())
     content[len(content) // 2] ^= 1
     damaged.write_bytes(content)
@@ -174,7 +182,8 @@ def test_a_damaged_cache_file_is_made_again(runtime: Runtime, tmp_path: Path) ->
         os.utime(old, (n, n))
     with loaded(runtime, build_demo, DEMO_WEIGHTS, SMALL, tmp_path) as engine:
         np.testing.assert_array_equal(engine.predict(pixels(2, SMALL)), first)
-    assert prepared in set(tmp_path.iterdir())
+    assert copy in set(tmp_path.iterdir())
+    assert prepared.is_whole(copy)
     assert len(list(tmp_path.iterdir())) == KEPT
 
 
@@ -186,12 +195,12 @@ def test_weights_of_another_architecture_are_refused(runtime: Runtime, cache: Pa
         engine.load()
 
 
-def test_a_file_that_is_no_weights_file_is_refused(runtime: Runtime, tmp_path: Path, cache: Path) -> None:
+def test_a_file_that_is_no_weights_file_is_refused(tmp_path: Path, cache: Path) -> None:
     """Something else under a weights file's name is a StartError, not a traceback."""
     nonsense = tmp_path / "x.weights.h5"
     nonsense.write_bytes(b"not HDF5")
     with pytest.raises(StartError, match=re.escape(str(nonsense))):
-        make(runtime, build_demo, nonsense, SMALL, cache).load()
+        make("openvino", build_demo, nonsense, SMALL, cache).load()
 
 
 def test_a_missing_weights_file_is_refused(runtime: Runtime, tmp_path: Path) -> None:
@@ -200,14 +209,14 @@ def test_a_missing_weights_file_is_refused(runtime: Runtime, tmp_path: Path) -> 
         make(runtime, build_demo, tmp_path / "gone.h5", SMALL, tmp_path).load()
 
 
-def test_weights_with_nan_are_refused(runtime: Runtime, tmp_path: Path, cache: Path) -> None:
+def test_weights_with_nan_are_refused(tmp_path: Path, cache: Path) -> None:
     """A diverged training run's weights cannot be served."""
     pytest.importorskip("keras")
     model = build_demo()
     model.set_weights([np.full_like(w, np.nan) for w in model.get_weights()])
     model.save_weights(tmp_path / "nan.weights.h5")
     with pytest.raises(StartError, match="does not answer probabilities"):
-        make(runtime, build_demo, tmp_path / "nan.weights.h5", SMALL, cache).load()
+        make("openvino", build_demo, tmp_path / "nan.weights.h5", SMALL, cache).load()
 
 
 def test_a_cache_that_cannot_be_written_is_named(runtime: Runtime, tmp_path: Path) -> None:
