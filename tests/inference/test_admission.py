@@ -10,7 +10,7 @@ from tests.warp import settle, warp_loop, warped
 
 
 def memory(limit: int = 100) -> Memory:
-    return Memory(limit, patience_s=10, refusal=lambda detail: QueueFull(detail, retry_after_s=7))
+    return Memory(limit, places=lambda: 10, patience_s=10, refusal=lambda detail: QueueFull(detail, retry_after_s=7))
 
 
 def test_announced_bytes_are_counted_before_they_come() -> None:
