@@ -61,6 +61,7 @@ from service.inference.classifier import Classifier
 from service.inference.engines.engine import Engine
 from service.inference.serving import Serving
 from service.inference.worker import Worker
+from service.memory import give_back_forever
 from service.metrics import Metrics
 from service.models.activation import Activation
 from service.models.served import ServedModel
@@ -191,7 +192,7 @@ def create_app(
         observe_receipt=metrics.observe_receipt,
         keep_picture=pictures.keep_quietly if settings.keep_images == "all" else None,
     )
-    activation = Activation(settings, worker, classifier.shadow, serving_of)
+    activation = Activation(settings, worker, classifier.shadow, serving_of, classifier.draining)
     metrics.watch(classifier.stats, lambda: classifier.model, lambda: classifier.status == "ready")
     metrics.watch_models(worker.totals, classifier.shadow.totals)
     sizes = {"tasks": lambda: len(asyncio.all_tasks()), "cache_entries": lambda: classifier.kept}
@@ -279,7 +280,8 @@ async def _lifespan(
         await stack.enter_async_context(house.own_jobs.pictures)
         await stack.enter_async_context(house.retention)
         await stack.enter_async_context(house.trainings)
-        for task in (_watch_start(house.worker, on_ready, on_failed_start), house.metrics.probe_lag()):
+        starting = _watch_start(house.worker, on_ready, on_failed_start)
+        for task in (starting, house.metrics.probe_lag(), give_back_forever()):
             stack.callback(asyncio.create_task(task).cancel)
         yield
 

@@ -149,7 +149,7 @@ def packed(zips: Iterable[Path], limits: ArchiveLimits, archives: ExitStack, pri
             name = f"{path}/{entry.name}"
             if entry.skip is None:
                 yield Picture(name, partial(archive.read, entry))
-            else:
+            elif entry.skip != "directory":
                 printed.add(name, {"skipped": entry.skip})
 
 

@@ -197,7 +197,7 @@ def _to_resume(run_id: str, settings: Settings) -> "Run":
 
 def _train(run: "Run", settings: Settings) -> None:
     from service.training.following import follow
-    from service.training.report import Report, tables
+    from service.training.report import Report, tables, verdict
 
     console.print(f"Training run {run.id}, in {run.folder}", markup=False)
     status = follow(run, settings, console)
@@ -209,7 +209,7 @@ def _train(run: "Run", settings: Settings) -> None:
     for table in tables(report):
         output.print(table)
         output.print()
-    words = [report.notes.words(), *(report.gate.words if report.gate else ())]
+    words = [report.notes.words(), *verdict(report)]
     for line in [
         *filter(None, words),
         f"Published {status.version}.",
@@ -232,6 +232,7 @@ def _evaluate(data: Path, settings: Settings, *, as_json: bool) -> None:
     from service.construction import make_engine
     from service.inference.images import Limits
     from service.models.served import choose
+    from service.training.dataset import learned_from
     from service.training.examination import examine
 
     served: ServedModel = choose(settings)
@@ -244,7 +245,8 @@ def _evaluate(data: Path, settings: Settings, *, as_json: bool) -> None:
         def say(done: int, total: int) -> None:
             progress.update(task, completed=done, total=total)
 
-        found = examine(data.expanduser(), served, engine, limits, say=say)
+        learned = learned_from(served.run, settings.data_path)
+        found = examine(data.expanduser(), served, engine, limits, say=say, learned=learned)
     if as_json:
         sys.stdout.write(orjson.dumps(found.document()).decode() + "\n")
         return
@@ -253,5 +255,5 @@ def _evaluate(data: Path, settings: Settings, *, as_json: bool) -> None:
     for table in found.tables():
         output.print(table)
         output.print()
-    if words := found.notes.words():
-        output.print(words, markup=False)
+    for line in found.words():
+        output.print(line, markup=False)

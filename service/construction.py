@@ -62,8 +62,9 @@ def make_serving(served: ServedModel, settings: Settings) -> Serving:
         classes=served.classes,
         input=served.input,
         curve_file=curve_file(settings.data_path, served.info),
-        notice=served.notice,
+        notice=served.public,
         brief=served.brief,
+        details=served.notice,
         keras=None if served.prepared else KerasSource(served.architecture.build, served.weights_file),
     )
 

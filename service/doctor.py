@@ -8,6 +8,7 @@ from pathlib import Path
 
 from service import __version__
 from service.cores import usable_cores
+from service.counting import counted
 from service.errors import StartError
 from service.inference.calibration import best, curve_file, read_curve
 from service.inference.engines.choice import runtime
@@ -49,7 +50,9 @@ def batching(settings: Settings) -> list[tuple[str, str]]:
     if not curve:
         return [("batching", "not measured yet: the first start with --max-batch auto does it")]
     chosen = best(curve)
-    rows = [f"{point.batch:>4} pictures  {point.ms:7.1f} ms  {point.per_s:6.1f} pictures/s" for point in curve]
+    rows = [
+        f"{counted(point.batch, 'picture'):<13} {point.ms:7.1f} ms  {point.per_s:6.1f} pictures/s" for point in curve
+    ]
     verdict = f"auto would use max_batch {chosen.max_batch}, max_wait_ms {chosen.max_wait_ms:g}"
     return [("batching", verdict), *(("", row) for row in rows)]
 

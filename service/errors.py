@@ -57,7 +57,7 @@ class GlimtError(Exception):
 
 
 class BadRequest(GlimtError):
-    status, code, title = 400, "bad_request", "The request cannot be understood"
+    status, code, title = 400, "bad_request", "The request cannot be used"
 
 
 class EmailTaken(BadRequest):
@@ -93,7 +93,7 @@ class TooSlow(GlimtError):
 
 
 class Conflict(GlimtError):
-    status, code, title = 409, "conflict", "That contradicts what is already there"
+    status, code, title = 409, "conflict", "That cannot be done as things stand"
 
 
 class BodyTooLarge(GlimtError):
@@ -101,11 +101,11 @@ class BodyTooLarge(GlimtError):
 
 
 class ArchiveTooLarge(GlimtError):
-    status, code, title = 413, "archive_too_large", "The zip archive holds too much"
+    status, code, title = 413, "archive_too_large", "The archive holds too much"
 
 
 class ArchiveInvalid(GlimtError):
-    status, code, title = 422, "archive_invalid", "The zip archive cannot be used"
+    status, code, title = 422, "archive_invalid", "The archive cannot be used"
 
 
 class InvalidField(GlimtError):
@@ -157,7 +157,7 @@ class TooManyRequests(GlimtError):
 
 
 class ArchiveUnreadable(GlimtError):
-    status, code, title = 500, "archive_unreadable", "The zip archive cannot be read from the service's disk"
+    status, code, title = 500, "archive_unreadable", "The archive cannot be read from the service's disk"
 
 
 class EngineFailed(GlimtError):

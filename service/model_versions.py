@@ -23,7 +23,7 @@ from service.terminal import printable
 
 LOADING_S = 660.0
 """A large model may have to be prepared first, which may take ten minutes."""
-CONFIGURED = "the model that the settings name"
+CONFIGURED = "The model that the settings name"
 
 
 class Versions:

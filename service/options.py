@@ -95,5 +95,5 @@ def or_exit(call: Callable[[], T]) -> T:
     try:
         return call()
     except GlimtError as error:
-        console.print(f"[bold red]{escape(error.title)}.[/bold red] {escape(printable(error.detail))}")
+        console.print(f"[bold red]Error:[/bold red] {escape(printable(error.detail))}")
         raise typer.Exit(error.exit_code if isinstance(error, StartError) else 1) from error

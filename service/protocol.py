@@ -20,19 +20,17 @@ import structlog
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
-from service.errors import BadRequest, GlimtError, HeadTooLarge, TooSlow
+from service.errors import BadRequest, GlimtError, TooSlow
 from service.exchange import Exchange
+from service.framing import MAX_HEAD_BYTES, Framed, head_too_large, too_much_beside
 from service.http.middleware import SECURITY_HEADERS, ObserveRequest
 from service.http.problems import problem
 from service.settings import Settings
-from service.writing import Taken
 
 log = structlog.get_logger()
 
-MAX_HEAD_BYTES = 64 * 1024
-MAX_HEADERS = 100
-MAX_WAITING = 1_000
-"""Requests of one connection behind the one that is being answered: each takes 4 KB, and uvicorn reads on."""
+MAX_WAITING = 100
+"""Requests of one connection behind the one that is being answered: each takes 4 KB and 30 us, and uvicorn reads on."""
 MIN_BYTES_PER_S = 1024
 """Of a body, as a mean over the body's timeout. The slowest mobile networks have ten times as much."""
 STREAM_TIMEOUT_S = 60.0
@@ -60,7 +58,7 @@ class Phase(Enum):
     REST = auto()  # what is left of a body that was answered: it is forgotten
 
 
-class Timed(Taken):
+class Timed(Framed):
     """See the module. To be used as a class that `timed` makes."""
 
     patience: ClassVar[Patience]
@@ -80,7 +78,6 @@ class Timed(Taken):
         self._was_paused = False
         self._deaf = False  # nothing that comes is understood any more
         self._closes = False
-        self._refusal: GlimtError | None = None
         self._failure: GlimtError | None = None  # of the body of the newest request
 
     # what comes
@@ -127,9 +124,9 @@ class Timed(Taken):
             if self._bytes > self.patience.rest_bytes:
                 self._close()
         elif self._phase is Phase.HEAD and self._bytes > MAX_HEAD_BYTES:
-            self._fail(_head_too_large())
+            self._fail(head_too_large())
         elif self._phase is Phase.BODY and self._bare_bytes > MAX_HEAD_BYTES:
-            self._fail(HeadTooLarge(f"More than {MAX_HEAD_BYTES:,} bytes came beside the body's own chunks."))
+            self._fail(too_much_beside())
         elif self._phase is Phase.IDLE:  # line breaks before a request, which may go on for ever
             self._step(Phase.START)
             self._wait(self.patience.head_s)
@@ -139,17 +136,14 @@ class Timed(Taken):
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._phase is Phase.HEAD:  # not those behind a chunked body: nobody reads them, and they may have no end
+        if self._phase is Phase.HEAD:
             super().on_header(name, value)
+        else:
+            self.on_trailer()
 
     def on_headers_complete(self) -> None:
-        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-        if size > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS:
-            self._refusal = _head_too_large()
-            raise self._refusal
         if len(self.pipeline) >= MAX_WAITING:
-            self._refusal = BadRequest(f"{MAX_WAITING:,} requests of this connection wait for answers, the limit.")
-            raise self._refusal
+            self._refuse(BadRequest(f"{MAX_WAITING} requests of this connection wait for their answers, the limit."))
         self._step(Phase.BODY)
         super().on_headers_complete()
 
@@ -225,7 +219,10 @@ class Timed(Taken):
     def _fail(self, error: GlimtError) -> None:
         """Read nothing any more. The error is the answer of the request whose body this was; who is waiting for another
         answer gets that one, and then the end; who is not gets the error."""
-        self._deaf, self._due = True, math.inf
+        self._deaf = True
+        if self._closes:  # it has its answer, and was told that the connection ends
+            return
+        self._due = math.inf
         if self.cycle is None or self.cycle.response_complete:
             self.transport.write(_answer(error))
             self.observe("", "unmatched", error.status)
@@ -293,7 +290,3 @@ def _answer(error: GlimtError) -> bytes:
         (b"connection", b"close"),
     )
     return STATUS_LINE[error.status] + b"".join(b"%s: %s\r\n" % header for header in headers) + b"\r\n" + body
-
-
-def _head_too_large() -> HeadTooLarge:
-    return HeadTooLarge(f"It has more than {MAX_HEADERS} headers, or more than {MAX_HEAD_BYTES:,} bytes: the limits.")

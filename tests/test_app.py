@@ -13,7 +13,7 @@ from service.inference.engine_thread import warm_up_sizes
 from service.settings import Settings
 from service.store.users import User
 from tests.fakes import GatedEngine
-from tests.world import PASSWORD, in_process, make_app, png, served
+from tests.world import PASSWORD, in_process, make_app, operator, png, served, signed_in
 
 
 @pytest.mark.parametrize(
@@ -46,6 +46,23 @@ async def test_liveness_readiness_and_details(tmp_path: Path) -> None:
     assert details["queue"]["max_batch"] == 16
     assert (ready.status_code, ready.headers["Retry-After"], alive.status_code) == (503, "5", 200)
     assert draining["status"] == "draining"
+
+
+async def test_only_an_admin_is_told_where_files_were_looked_for(tmp_path: Path) -> None:
+    """Everybody read the server's paths on the page and in /health: now the reason alone, without them."""
+    app = make_app(tmp_path, notice="None in /srv/weights.", plain="There is none.")
+    async with in_process(app) as client:
+        someone = await signed_in(app)
+        for headers, told, kept in (
+            ({}, "There is none.", "/srv"),
+            (someone, "There is none.", "/srv"),
+            (operator(tmp_path), "None in /srv/weights.", "There is none."),
+        ):
+            health = (await client.get("/health", headers=headers)).json()["notice"]
+            page = (await client.get("/", headers=headers)).text
+            assert health == told
+            assert told in page
+            assert kept not in page
 
 
 async def test_metrics_count_what_happened(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_without_a_service_the_next_start_serves_it(registry: Registry) -> None:
     ref = put(registry).ref
     assert run("activate", "pets").stdout.startswith(f"{ref} is served from the next start")
     assert registry.pointer().served == ref
-    assert "the model that the settings name is served" in run("roll-back").stdout
+    assert run("roll-back").stdout.startswith("The model that the settings name is served")
     assert registry.pointer().served is None
 
 
@@ -72,6 +72,7 @@ def test_one_that_was_not_better_needs_override(registry: Registry) -> None:
     ref = put(registry, beats_served=False).ref
     refused = run("activate", ref)
     assert refused.exit_code == 1
+    assert refused.stderr.startswith(f"Error: {ref} was not better"), "it began: That contradicts what is already there"
     assert "--override" in refused.output
     assert run("activate", ref, "--override").exit_code == 0
 

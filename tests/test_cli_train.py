@@ -235,6 +235,7 @@ def test_a_model_from_its_data_to_its_figures(tmp_path: Path, data: Path) -> Non
     assert published, trained.stdout
     shown = glimt("evaluate", source, "--model", published[1])
     assert re.search(r"^40 pictures", shown.stdout, re.MULTILINE)
+    assert "Careful: it had 32 of these 40 pictures in its training" in shown.stdout
     document = orjson.loads(glimt("evaluate", source, "--model", "pets", "--json").stdout)
     assert f"{document['model']}:{document['version']}" == published[1]
     assert document["evaluation"]["pictures"] == 40

@@ -6,18 +6,21 @@ from pathlib import Path
 import pytest
 
 SERVICE = Path(__file__).parents[1] / "service"
-FOUNDATION = {"cores", "errors", "files", "settings", "wilson"}
+FOUNDATION = {"cores", "counting", "errors", "files", "settings", "wilson"}
 MAY_IMPORT = {
     "__main__": {"cli"},
     "errors": set(),
     "cores": set(),
+    "counting": set(),
     "files": set(),
     "wilson": set(),
     "settings": {"cores"},
     "observe": {"settings"},
+    "memory": {"inference"},
     "metrics": {"inference"},
     "server": FOUNDATION | {"connections", "protocol"},
-    "protocol": FOUNDATION | {"exchange", "http", "writing"},
+    "protocol": FOUNDATION | {"exchange", "framing", "http"},
+    "framing": {"errors", "writing"},
     "exchange": {"errors", "http"},
     "writing": {"connections"},
     "connections": set(),
@@ -39,7 +42,7 @@ MAY_IMPORT = {
     "quantization": FOUNDATION | {"classify", "construction", "data_folder", "inference", "models"},
     "construction": FOUNDATION | {"accounts", "bulk", "http", "inference", "models", "store"},
     "app": FOUNDATION
-    | {"accounts", "bulk", "construction", "http", "inference", "metrics", "models", "store", "training"},
+    | {"accounts", "bulk", "construction", "http", "inference", "memory", "metrics", "models", "store", "training"},
     "training": FOUNDATION | {"bulk", "construction", "inference", "models", "store"},
     "cli_train": FOUNDATION | {"construction", "data_folder", "inference", "models", "options", "store", "training"},
     "model_versions": FOUNDATION | {"data_folder", "http", "models", "own_service", "terminal"},

@@ -2,18 +2,22 @@
 
 import asyncio
 import inspect
+import re
 
 import pytest
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from service.framing import Framed
 from service.protocol import Timed
 from service.writing import Taken
 
 OVERRIDDEN = sorted(
-    name
-    for own in (Timed, Taken)
-    for name, value in vars(own).items()
-    if inspect.isfunction(value) and name not in ("__init__",) and hasattr(HttpToolsProtocol, name)
+    {
+        name
+        for own in (Timed, Framed, Taken)
+        for name, value in vars(own).items()
+        if inspect.isfunction(value) and name not in ("__init__",) and hasattr(HttpToolsProtocol, name)
+    }
 )
 EXPECTED = {
     "_start_asgi_task", "connection_lost", "connection_made", "data_received", "on_body", "on_header",
@@ -22,7 +26,8 @@ EXPECTED = {
 }  # fmt: skip
 READ = {
     HttpToolsProtocol: {
-        "cycle", "flow", "headers", "loop", "pipeline", "timeout_keep_alive", "timeout_keep_alive_task", "transport",
+        "cycle", "flow", "headers", "loop", "parser", "pipeline", "timeout_keep_alive", "timeout_keep_alive_task",
+        "transport",
     },
     RequestResponseCycle: {
         "keep_alive", "message_event", "more_body", "response_complete", "response_started", "scope",
@@ -54,3 +59,12 @@ def test_uvicorn_still_calls_what_is_overridden() -> None:
     source = inspect.getsource(inspect.getmodule(HttpToolsProtocol) or asyncio)
     for call in ("self._start_asgi_task(self.cycle, app)", "self.send_400_response(", "self.on_response()"):
         assert call in source
+
+
+def test_what_was_written_anew_has_not_changed() -> None:
+    """uvicorn's reading, which ours stands for: what it does besides feeding the parser, ours does too."""
+    source = inspect.getsource(HttpToolsProtocol.data_received)
+    assert set(re.findall(r"self\.\w+", source)) == {
+        "self._unset_keepalive_if_required", "self.parser", "self.logger", "self.send_400_response",
+        "self._should_upgrade", "self.handle_websocket_upgrade", "self._unsupported_upgrade_warning",
+    }  # fmt: skip

@@ -7,6 +7,9 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any
 
+MOST_SLEEPS = 100_000
+"""Whoever wakes more often than that waits for what never comes."""
+
 
 class _WarpSelector(selectors.SelectSelector):
     loop: "WarpLoop"
@@ -18,6 +21,7 @@ class _WarpSelector(selectors.SelectSelector):
         if not ready and timeout:
             self.loop.now += timeout
             self.loop.sleeps += 1
+            assert self.loop.sleeps <= MOST_SLEEPS, "time passes and nothing ever happens"
         return ready
 
 

@@ -50,7 +50,7 @@ def png(red: int, size: int = 12) -> bytes:
     return file.getvalue()
 
 
-def served(notice: str | None = None) -> ServedModel:
+def served(notice: str | None = None, plain: str | None = None) -> ServedModel:
     """A fake model's papers."""
     return ServedModel(
         info=ModelInfo("fake", "1", "gated", "none"),
@@ -60,6 +60,7 @@ def served(notice: str | None = None) -> ServedModel:
         weights_file=None,
         is_demo=False,
         notice=notice,
+        plain=plain,
         why="a test",
     )
 
@@ -83,13 +84,15 @@ def make_database(folder: Path) -> Database:
     return Database(path)
 
 
-def make_app(folder: Path, engine: Engine | None = None, notice: str | None = None, **changes: Any) -> Glimt:
+def make_app(
+    folder: Path, engine: Engine | None = None, notice: str | None = None, plain: str | None = None, **changes: Any
+) -> Glimt:
     """The real app with a fake engine and its data in `folder`."""
     defaults: dict[str, Any] = {"data_dir": folder, "grace_s": 5, "deadline_ms": 60_000, "port": 0}
     defaults |= {"max_batch": 16, "max_wait_ms": 5}
     settings = Settings(**(defaults | changes))
     passwords = Passwords(memory_kib=WEAK_KIB)
-    app = create_app(settings, served(notice), engine or GatedEngine(), passwords=passwords)
+    app = create_app(settings, served(notice, plain), engine or GatedEngine(), passwords=passwords)
     make_database(folder)  # not before: a refused start leaves nothing behind
     return app
 

@@ -156,7 +156,7 @@ def _list(top: int, limits: ArchiveLimits) -> list[Listed]:
             if found.skip == "directory" and len(folders) < MAX_DEPTH:
                 below.append((*folders, found.path.rpartition("/")[2]))
             else:
-                listed.append(found)
+                listed.append(found._replace(skip="unreadable") if found.skip == "directory" else found)
         left += reversed(below)
     if all(it.skip for it in listed):
         raise ArchiveInvalid("The folder holds no picture that can be read. Name the one with the pictures in it.")

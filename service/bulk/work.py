@@ -68,9 +68,10 @@ class Work:
         job_id = run.job.id
         settled = await self.insist(run, lambda: self._jobs.settled(job_id))
         async with self._opened(run, opening) as source:
-            entries = [entry for entry in source.entries if entry.index not in settled]
+            files = [entry for entry in source.entries if entry.skip != "directory"]
+            entries = [entry for entry in files if entry.index not in settled]
             run.begin(_now(), sum(entry.skip is None for entry in entries))
-            if not await self.insist(run, lambda: self._jobs.begin(job_id, len(source.entries))):
+            if not await self.insist(run, lambda: self._jobs.begin(job_id, len(files))):
                 return  # it was cancelled before it was started
             try:
                 await self._each(run, source, entries)

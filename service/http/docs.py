@@ -11,7 +11,7 @@ from starlette.templating import Jinja2Templates
 from service.http.access import Door
 from service.http.openapi import openapi
 from service.http.operation import ETAG, IF_NONE_MATCH, JSON, PAGE, Operation
-from service.http.presentation import light
+from service.http.presentation import masthead
 from service.inference.classifier import Classifier
 
 
@@ -39,7 +39,7 @@ class Docs:
     @Operation("page", PAGE)
     async def page(self, request: Request) -> Response:
         """A viewer for that document, in which every operation can be tried."""
-        context = {"light": light(self._classifier), "notice": self._classifier.notice}
+        context = masthead(self._classifier, request)
         return self._templates.TemplateResponse(request, "docs.html", context)
 
     def _make(self, doors: list[Door]) -> bytes:

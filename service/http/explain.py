@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from difflib import get_close_matches
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.counting import counted
 from service.errors import BadRequest, Conflict, InvalidField
 from service.http.departure import unless_client_leaves
 from service.http.operation import MULTIPART, PICTURE, PICTURE_ERRORS, Operation
@@ -21,6 +23,9 @@ from service.inference.classifier import Classifier
 from service.inference.labels import ClassTable
 from service.settings import Profile, Settings
 from service.training.explaining import Question
+
+NAMED = 10
+"""Classes, to one that there is none of."""
 
 
 class ExplainQuery(BaseModel):
@@ -104,4 +109,8 @@ def _index(label: str, classes: ClassTable) -> int:
             return index
     if label.isascii() and label.isdecimal() and int(label) < len(classes):
         return int(label)
-    raise InvalidField(f"label: the model has no class {label!r}. Give a name, or an index below {len(classes):,}.")
+    known = classes.search(label) or get_close_matches(label, classes.labels, NAMED) or classes.labels[:NAMED]
+    raise InvalidField(
+        f"label: the model has no class {label!r}. Among its {counted(len(classes), 'class', 'classes')}: "
+        f"{', '.join(known)}. Give a name, or an index below {len(classes):,}."
+    )

@@ -29,7 +29,7 @@ from service.http.operation import (
     WRITE_ERRORS,
     Operation,
 )  # fmt: skip
-from service.http.presentation import light
+from service.http.presentation import masthead
 from service.http.query import read_query
 from service.http.sessions import NOT_STORED, go
 from service.http.thumbnails import Thumbnails
@@ -246,8 +246,7 @@ class HistoryEndpoints:
         shown = past[:PAGE_ROWS]
         older = query.model_copy(update={"before": shown[-1].row.id}) if len(past) > PAGE_ROWS else None
         context = {
-            "light": light(self._classifier),
-            "notice": self._classifier.notice,
+            **masthead(self._classifier, request),
             "shown": shown,
             "query": query,
             "here": _here(query),

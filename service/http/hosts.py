@@ -34,14 +34,12 @@ class Hosts:
         await Response(body, BadRequest.status, media_type="application/problem+json")(scope, receive, send)
 
     def _wrong(self, scope: Scope) -> str | None:
-        if scope["path"] in PROBES:
-            return None
         hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
         if not hosts and scope["http_version"] == "1.0":  # before there was Host; no browser is as old
             return None
         if len(hosts) != 1:
             return MALFORMED
-        if "*" in self._names or hostname(hosts[0]) in self._names:
+        if scope["path"] in PROBES or "*" in self._names or hostname(hosts[0]) in self._names:
             return None
         return (
             f"This service does not answer to the name {hosts[0][:_MAX_SHOWN_CHARS]!a}. Use the one it was set up for, "

@@ -69,10 +69,10 @@ class JobDocument(BaseModel):
     file_name: str
     folder: str | None = Field(description="Where its pictures are on the service's disk; null of an archive.")
     bytes: int = Field(description="Of the archive; 0 of a folder.")
-    total: int | None = Field(description="Entries of the archive or folder; null until it was looked into.")
+    total: int | None = Field(description="Files of the archive or folder; null until it was looked into.")
     done: int
     failed: int
-    skipped: int = Field(description="Entries that are no pictures or cannot be read, each with its reason.")
+    skipped: int = Field(description="Files that are no pictures or cannot be read, each with its reason.")
     rate_per_s: float | None = Field(description="Pictures per second in the last half minute, while it runs.")
     eta_s: float | None = Field(description="Seconds until it is done at this rate.")
     paused: str | None = Field(description="With status paused: why. It goes on by itself.")

@@ -17,7 +17,7 @@ from service.http.job_queries import MAX_LABEL_CHARS, FolderBody, ZipForm
 from service.http.jobs import JOB_ERRORS
 from service.http.operation import GO, MULTIPART, PAGE, WRITE_ERRORS, Operation, form
 from service.http.own_jobs import MAX_POSITION, OwnJobs
-from service.http.presentation import light
+from service.http.presentation import masthead
 from service.http.problems import error_headers, problem
 from service.http.query import read_query
 from service.http.sessions import NOT_STORED, go
@@ -67,11 +67,11 @@ class SheetQuery(BaseModel):
     most: Annotated[int | None, _EMPTY] = Field(None, ge=0, le=100, description="Per cent of confidence, at most.")
 
     def chosen(self, classes: frozenset[str]) -> ItemFilter:
-        """As the store wants it: folders only among what was skipped. `classes` are those that folders name."""
+        """As the store wants it. `classes` are those that folders name."""
         most = None if self.most is None else self.most / 100
         if self.status == "wrong":
-            return ItemFilter(self.label, None, most, classes, folders=False)
-        return ItemFilter(self.label, self.status, most, folders=self.status == "skipped")
+            return ItemFilter(self.label, None, most, classes)
+        return ItemFilter(self.label, self.status, most)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +241,7 @@ class JobPages:
         headers: Mapping[str, str] = NOT_STORED,
         **said: Any,
     ) -> Response:
-        context = {"light": light(self._classifier), "notice": self._classifier.notice} | said
+        context = masthead(self._classifier, request) | said
         headers = {**NOT_STORED, **headers}
         return self._templates.TemplateResponse(request, name, context, status_code=status_code, headers=headers)
 

@@ -15,7 +15,7 @@ from service.http.documents import Absent, example
 from service.http.model_documents import ComparisonQuery
 from service.http.models import IMPORT_ERRORS, ModelEndpoints
 from service.http.operation import GO, MULTIPART, PAGE, WRITE_ERRORS, Errors, Operation, form
-from service.http.presentation import Wrong, light
+from service.http.presentation import Wrong, light, masthead
 from service.http.problems import error_headers
 from service.http.query import read_query
 from service.http.sessions import NOT_STORED, go
@@ -155,8 +155,7 @@ class ModelPages:
         status, headers = (wrong.error.status, error_headers(wrong.error)) if wrong else (200, {})
         content: dict[str, Any] = {
             "models": await self._endpoints.document(),
-            "light": light(self._classifier),
-            "notice": self._classifier.notice,
+            **masthead(self._classifier, request),
             "shares": SHARES,
             "wrong": wrong,
             "done": None if wrong else DONE.get(request.query_params.get("done", "")),

@@ -19,6 +19,7 @@ from service.errors import (
     BadRequest,
     BodyTooLarge,
     Conflict,
+    Draining,
     ModelUnusable,
     NotFound,
     StartError,
@@ -133,7 +134,10 @@ class ModelEndpoints:
         return json_answer(trial_document(self._classifier.shadow))
 
     @Operation(
-        "models", {200: {JSON: TrialDocument}}, body={JSON: TrialBody}, errors=(NotFound, Conflict, ModelUnusable)
+        "models",
+        {200: {JSON: TrialDocument}},
+        body={JSON: TrialBody},
+        errors=(NotFound, Conflict, ModelUnusable, Draining),
     )
     async def begin_trial(self, request: Request) -> Response:
         """Try a version out beside the one that answers. It gets a share of the pictures that were answered, while

@@ -12,6 +12,7 @@ from starlette.responses import PlainTextResponse, Response
 from service import __version__
 from service.http.documents import HealthDocument
 from service.http.operation import JSON, TEXT, Operation
+from service.http.presentation import notice
 from service.inference.classifier import Classifier
 from service.metrics import Metrics
 
@@ -42,14 +43,14 @@ class Operations:
     @Operation("operations", {200: {JSON: HealthDocument}})
     async def health(self, request: Request) -> Response:
         """Details, always 200: what is served, how long, how the queue stands."""
-        return Response(orjson.dumps(self._details(), option=orjson.OPT_INDENT_2), media_type="application/json")
+        return Response(orjson.dumps(self._details(request), option=orjson.OPT_INDENT_2), media_type="application/json")
 
     @Operation("operations", {200: {TEXT: str}})
     async def metrics(self, request: Request) -> Response:
         """Figures for Prometheus."""
         return Response(self._metrics.render(), media_type=CONTENT_TYPE_LATEST)
 
-    def _details(self) -> dict[str, Any]:
+    def _details(self, request: Request) -> dict[str, Any]:
         status, model = self._classifier.status, self._classifier.model
         return {
             "status": "ok" if status == "ready" else status,
@@ -57,5 +58,5 @@ class Operations:
             "uptime_s": round(time.monotonic() - self._started, 1),
             "model": {"status": status, "classes": len(self._classifier.classes), **asdict(model)},
             "queue": asdict(self._classifier.stats()),
-            "notice": self._classifier.notice,
+            "notice": notice(self._classifier, request),
         }

@@ -14,7 +14,7 @@ from service.http.access import identity_of, name_of
 from service.http.batching import BatchingChange, configure, limits
 from service.http.operation import PAGE, Operation, form
 from service.http.panel import BATCH_STOPS, WAIT_STOPS_MS, Panel, curve_chart, dial
-from service.http.presentation import light
+from service.http.presentation import masthead
 from service.http.uploads import read_fields
 from service.inference.classifier import Classifier
 from service.metrics import Metrics
@@ -53,8 +53,7 @@ class Ops:
     def _page(self, request: Request) -> Response:
         now = limits(self._classifier)
         context = {
-            "light": light(self._classifier),
-            "notice": self._classifier.notice,
+            **masthead(self._classifier, request),
             "panel": self._panel(),
             "dials": [
                 dial("max_batch", "Largest batch", now["max_batch"], BATCH_STOPS, lowest=1),

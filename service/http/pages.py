@@ -23,7 +23,7 @@ from service.http.forms import CardAbout, CardFeedback, LabelsQuery, PageForm
 from service.http.json_body import reasons
 from service.http.multipart import Upload
 from service.http.operation import MULTIPART, PAGE, PICTURE_ERRORS, URLENCODED, WRITE_ERRORS, Operation
-from service.http.presentation import light, words
+from service.http.presentation import light, masthead, words
 from service.http.problems import error_headers, problem
 from service.http.uploads import Form, announced, read_form
 from service.inference import images
@@ -292,7 +292,7 @@ class Pages:
         headers: Mapping[str, str] | None = None,
         **context: Any,
     ) -> Response:
-        context = {"light": light(self._classifier), "notice": self._classifier.notice} | context
+        context = masthead(self._classifier, request) | context
         return self._templates.TemplateResponse(request, name, context, status_code=status_code, headers=headers)
 
 

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.templating import Jinja2Templates
 
+from service.counting import counted
 from service.errors import GlimtError
 from service.inference.classifier import Classifier
 from service.inference.predictions import Receipt
@@ -41,6 +42,7 @@ def make_templates(web_dir: Path) -> Jinja2Templates:
         loader=jinja2.FileSystemLoader(web_dir / "templates"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     env.filters |= {"words": words, "percent": percent, "receipt": receipt, "with_code": with_code}
+    env.filters["counted"] = counted
     env.filters |= {"moment": moment, "day": day, "duration": duration, "size": size}
     env.globals["new_key"] = lambda: uuid4().hex
     return Jinja2Templates(env=env, context_processors=[signed_in])
@@ -50,6 +52,18 @@ def light(classifier: Classifier) -> dict[str, str]:
     """The health light of the masthead."""
     status, model = classifier.status, classifier.model
     return {"state": status, "words": LIGHTS[status], "model": f"{model.name} {model.version}"}
+
+
+def notice(classifier: Classifier, request: Request) -> str | None:
+    """What is said about a model that is not what one would expect: to admins, with where files were looked for."""
+    identity = request.scope.get("identity")
+    details = classifier.serving.details if identity is not None and identity.is_admin else None
+    return details or classifier.notice
+
+
+def masthead(classifier: Classifier, request: Request) -> dict[str, Any]:
+    """For the top of every page: the health light, and the notice if there is one."""
+    return {"light": light(classifier), "notice": notice(classifier, request)}
 
 
 def signed_in(request: Request) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.templating import Jinja2Templates
 
+from service.counting import counted
 from service.errors import BadRequest, ClientGone, Conflict, GlimtError, ImageError, InvalidField, NotFound
 from service.http.access import name_of
 from service.http.documents import SHA256, Absent, example
@@ -24,7 +25,7 @@ from service.http.operation import (
     form,
 )  # fmt: skip
 from service.http.pages import about, draft
-from service.http.presentation import Wrong, light
+from service.http.presentation import Wrong, masthead
 from service.http.problems import error_headers
 from service.http.query import read_query
 from service.http.review_desk import Item, ReviewDesk
@@ -177,7 +178,8 @@ class ReviewPages:
         try:
             progress = await self._desk.progress()
             if progress.missing:
-                raise Conflict(f"{progress.missing:,} more labels make it worth it (GLIMT_RETRAIN_AFTER).")
+                missing = counted(progress.missing, "more label")
+                raise Conflict(f"It takes {missing} to be worth it (GLIMT_RETRAIN_AFTER).")
             run = await self._trainer.begin(wanted_of({"name": name, "data": FEEDBACK}))
         except ClientGone:
             raise
@@ -198,8 +200,7 @@ class ReviewPages:
         item = items[at] if at < len(items) else None
         prediction, trouble = await self._look(item) if item else (None, None)
         content: dict[str, Any] = {
-            "light": light(self._classifier),
-            "notice": self._classifier.notice,
+            **masthead(self._classifier, request),
             "at": at,
             "item": item,
             "counts": {kind: sum(it.kind == kind for it in items) for kind in ("disputed", "differs", "unsure")},

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 from service.errors import NotFound
 from service.http.documents import example
 from service.training.datasets import About
+from service.training.feedback import read_told
 from service.training.orders import Order
 from service.training.runs import Epoch, Run, Runs, State
 
@@ -81,10 +82,13 @@ class RunDocument(BaseModel):
 class WholeRunDocument(RunDocument):
     """A run with what was asked for and its epochs so far."""
 
-    model_config = example(A_RUN | {"order": {"name": "pets", "source": "/data/pets.zip"}, "epochs": [AN_EPOCH]})
+    model_config = example(
+        A_RUN | {"order": {"name": "pets", "source": "/data/pets.zip"}, "epochs": [AN_EPOCH], "feedback": None}
+    )
 
     order: Order
     epochs: list[Epoch]
+    feedback: str | None = Field(description="From feedback: what was taken of it, and which labels were left out.")
 
 
 class EndRunQuery(BaseModel):
@@ -150,4 +154,5 @@ def whole_run_document(run: Run) -> dict[str, Any]:
     return run_document(run) | {
         "order": run.order.model_dump(),
         "epochs": [epoch.model_dump() for epoch in run.epochs()],
+        "feedback": read_told(run.folder),
     }

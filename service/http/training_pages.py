@@ -14,7 +14,7 @@ from service.errors import ClientGone, Conflict, GlimtError, InvalidField, NotFo
 from service.http.access import name_of
 from service.http.job_queries import MAX_LABEL_CHARS, ZipForm
 from service.http.operation import GO, MULTIPART, PAGE, WRITE_ERRORS, Errors, Operation, form
-from service.http.presentation import Wrong, light
+from service.http.presentation import Wrong, masthead
 from service.http.problems import error_headers, problem
 from service.http.query import read_query
 from service.http.sessions import NOT_STORED, go
@@ -235,7 +235,7 @@ class TrainingPages:
         headers: Mapping[str, str] = NOT_STORED,
         **said: Any,
     ) -> Response:
-        context = {"light": light(self._classifier), "notice": self._classifier.notice} | said
+        context = masthead(self._classifier, request) | said
         context["problem"] = problem(error, request.scope.get("request_id", "")) if error else None
         status = status_code or (error.status if error else 200)
         headers = {**NOT_STORED, **error_headers(error), **headers}

@@ -15,6 +15,7 @@ from service.http.training_documents import WITHOUT, run_document
 from service.training.charts import charts, curves
 from service.training.dataset import Dataset, Sample, read_dataset
 from service.training.drawing import Chart
+from service.training.feedback import read_told
 from service.training.gate import Comparison
 from service.training.report import Report, standings
 from service.training.runs import Run
@@ -66,7 +67,8 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class RunView:
-    """`about` as RunDocument. What there is not yet is None or empty; `log` only of a run that failed."""
+    """`about` as RunDocument. What there is not yet is None or empty; `log` only of a run that failed,
+    `feedback` of one that learns from feedback."""
 
     about: dict[str, Any]
     order: dict[str, Any]
@@ -76,6 +78,7 @@ class RunView:
     classes: Sequence[SampledClass]
     more_classes: int
     log: str
+    feedback: str | None
 
 
 def view(run: Run) -> RunView:
@@ -92,6 +95,7 @@ def view(run: Run) -> RunView:
         classes=_sampled(dataset) if dataset else (),
         more_classes=max(0, len(dataset.classes) - SAMPLED_CLASSES) if dataset else 0,
         log=_end_of(run.folder / "trainer.log") if about["state"] == "failed" else "",
+        feedback=read_told(run.folder),
     )
 
 

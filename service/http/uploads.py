@@ -7,6 +7,8 @@ from urllib.parse import parse_qsl
 from python_multipart.exceptions import MultipartParseError
 from starlette.requests import ClientDisconnect, Request
 
+from service.accounts.rates import caller
+from service.counting import counted
 from service.errors import BadRequest, BodyTooLarge, ClientGone
 from service.http.multipart import (
     MAX_FIELD_BYTES,
@@ -153,7 +155,7 @@ async def _read_urlencoded(request: Request) -> dict[str, str]:
 def too_many(max_files: float) -> BodyTooLarge:
     """The error for a form with too many pictures."""
     return BodyTooLarge(
-        f"The form has more than {max_files} picture{'' if max_files == 1 else 's'}, the limit. Send several forms, "
+        f"The form has more than {counted(int(max_files), 'picture')}, the limit. Send several forms, "
         "or a stream: POST /predict with Accept: application/x-ndjson has no such limit."
     )
 
@@ -165,15 +167,19 @@ def digits(header: str | None) -> str:
 
 async def _stream(request: Request, share: Share | None = None) -> AsyncIterator[bytes]:
     try:
-        if share:
-            await share.room()
-        async for chunk in request.stream():
+        async for chunk in _awaited(request, share) if share else request.stream():
             if chunk:
                 yield chunk
-            if share:
-                await share.room()
     except ClientDisconnect as error:
         raise ClientGone("The client left while it sent its request.") from error
+
+
+async def _awaited(request: Request, share: Share) -> AsyncIterator[bytes]:
+    chunks, address = aiter(request.stream()), caller(request.client.host if request.client else None)
+    await share.room()
+    while (chunk := await share.next(anext(chunks, None), address)) is not None:
+        yield chunk
+        await share.room()
 
 
 async def _fed(reader: PartReader, request: Request, share: Share | None = None) -> AsyncIterator[int]:

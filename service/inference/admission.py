@@ -5,10 +5,11 @@ most half, so that neither shuts the other out.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 from service.errors import QueueFull
+from service.inference.senders import Piece, Sender, Senders
 
 STREAMS_SHARE = 0.5
 """Of the bytes that streams may hold: a client that stalls in the middle of a picture holds it for up to a minute."""
@@ -18,11 +19,15 @@ MIB = 1024 * 1024
 class Memory:
     """The bytes of pictures between their arrival and their answer, at most `limit`.
 
-    `refusal` makes the error for who is refused; a stream waits for room for at most `patience_s`.
+    `refusal` makes the error for who is refused; a stream waits for room for at most `patience_s`. `places` is how many
+    may be admitted.
     """
 
-    def __init__(self, limit: int, *, patience_s: float, refusal: Callable[[str], QueueFull]) -> None:
+    def __init__(
+        self, limit: int, *, places: Callable[[], int], patience_s: float, refusal: Callable[[str], QueueFull]
+    ) -> None:
         self.limit = limit
+        self.senders = Senders(places, limit, refusal)
         self.held = 0
         self.streamed = 0
         self._patience_s = patience_s
@@ -80,7 +85,14 @@ class Share:
         self._announced = 0 if patient else announced
         self._patient = patient
         self._kept = self._reading = self._counted = 0
+        self._sender = Sender(streams=patient)
         self._count()
+
+    async def next(self, coming: Awaitable[Piece], caller: str) -> Piece:
+        """What comes next of what is being read, from this caller's address. Raises QueueFull when that is slow, and
+        the slow ones of the caller hold too much together."""
+        self._sender.caller = caller
+        return await self._memory.senders.next(self._sender, coming)
 
     def read(self, size: int) -> None:
         """So many bytes are here of what is being read. Raises QueueFull."""
@@ -101,7 +113,7 @@ class Share:
         """It has become a stream: it waits for room from now on."""
         held, self._announced = self._kept + self._reading, 0
         self._memory.take(-self._counted, patient=self._patient)
-        self._patient, self._counted = True, held
+        self._patient, self._counted, self._sender.streams = True, held, True
         self._memory.take(held, patient=True)
 
     async def room(self) -> None:
@@ -117,7 +129,7 @@ class Share:
     def _count(self) -> None:
         held = max(self._announced, self._kept + self._reading)
         self._memory.take(held - self._counted, patient=self._patient)
-        self._counted = held
+        self._counted = self._sender.bytes = held
 
 
 class Admissions:

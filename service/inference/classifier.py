@@ -28,7 +28,7 @@ from service.inference.labels import ClassTable, top_k
 from service.inference.lanes import INTERACTIVE, Lane
 from service.inference.overload import Overload
 from service.inference.predictions import ImageInfo, ModelInfo, Prediction, Receipt
-from service.inference.serving import Serving
+from service.inference.serving import Identity, Serving
 from service.inference.shadow import Shadow
 from service.inference.sharing import Flights, Kept
 from service.inference.worker import Worker
@@ -37,7 +37,7 @@ from service.settings import Profile, Settings
 OVERLOAD_SHARE = 0.8  # of the deadline is the patience we count on until callers show less
 LAST_WORDS_S = 1.0  # of the grace time is kept to tell those who will not be answered
 
-Key = tuple[str, ModelInfo, Profile]
+Key = tuple[str, Identity, Profile]
 Status = Literal["loading", "ready", "failed", "draining"]
 
 
@@ -101,6 +101,7 @@ class Classifier:
         self._admissions = Admissions()
         self.memory = Memory(
             max(settings.max_pending_bytes, 2 * settings.max_image_bytes),  # else one might never be taken
+            places=lambda: self._batcher.stats().max_pending,
             patience_s=settings.deadline_ms / 1000,
             refusal=self._batcher.refusal,
         )
@@ -281,7 +282,7 @@ class Classifier:
             return await self._compute(wanted, None)
         sha256 = await self._decoders.sha256(wanted.data)
         while True:
-            key = (sha256, self.model, wanted.profile)
+            key = (sha256, self.serving.identity, wanted.profile)
             if (answer := self._kept.get(key)) is not None:
                 return _not_computed(answer)
             flight = (key, wanted.lane)
@@ -314,7 +315,7 @@ class Classifier:
         )
         answer = _Answer(scored, decoded.image, receipt)
         if sha256 and wanted.lane == INTERACTIVE:  # an archive's would push out all that people ask again
-            self._kept.keep((sha256, scored.model, wanted.profile), answer)
+            self._kept.keep((sha256, scored.serving.identity, wanted.profile), answer)
         return answer
 
 

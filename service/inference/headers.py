@@ -110,7 +110,7 @@ def _reader(data: bytes) -> tuple[str, Callable[[bytes, int], Header]]:
     if data.startswith(b"BM") and int.from_bytes(data[14:18], "little") in BMP_HEADERS:
         return "BMP", _bmp
     if data.startswith(b"PK\3\4"):
-        raise ImageTypeUnsupported("This is a zip archive. A zip of pictures goes to /jobs (programs: POST /api/jobs).")
+        raise ImageTypeUnsupported("This is a zip archive, not a picture. A zip of pictures is a job for bulk.")
     raise ImageTypeUnsupported(
         "This is not a JPEG, PNG, GIF, WebP, BMP or TIFF picture (judged by its content, not its name). "
         "Convert it to one of these."

@@ -1,13 +1,17 @@
 """One model that can answer: how its engine is made, and all that its answers need. Not loaded yet."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from service.inference.engines.engine import Engine
 from service.inference.labels import ClassTable
 from service.inference.predictions import InputSpec, ModelInfo
+
+Identity = tuple[ModelInfo, str]
 
 
 @dataclass(frozen=True)
@@ -37,3 +41,8 @@ class Serving:
     brief: str | None = None
     details: str | None = None
     keras: KerasSource | None = None
+
+    @cached_property
+    def identity(self) -> Identity:
+        """What its answers are kept under: who takes in the same weights with other labels has another model."""
+        return self.model, hashlib.sha256(repr((self.classes.labels, self.classes.wnids)).encode()).hexdigest()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from service.errors import Conflict, ModelUnusable, StartError, StoreFull
+from service.errors import Conflict, Draining, ModelUnusable, StartError, StoreFull
 from service.inference.predictions import ModelInfo
 from service.inference.serving import Serving
 from service.inference.shadow import Shadow, ShadowResult
@@ -27,13 +27,20 @@ class Activation:
     """Names are NAME or NAME:VERSION of the registry; None is the model that the settings name, or stand in for."""
 
     def __init__(
-        self, settings: Settings, worker: Worker, shadow: Shadow, make_serving: Callable[[ServedModel], Serving]
+        self,
+        settings: Settings,
+        worker: Worker,
+        shadow: Shadow,
+        make_serving: Callable[[ServedModel], Serving],
+        draining: asyncio.Event,
     ) -> None:
+        """Once `draining` is set no other model is brought in."""
         self.registry = Registry(settings.data_path)
         self._settings = settings
         self._worker = worker
         self._shadow = shadow
         self._make_serving = make_serving
+        self._draining = draining
         self._busy = False
         self.differences: deque[ShadowResult] = deque(maxlen=DIFFERENCES)  # where the tried one answered otherwise
         shadow.on_result = self._note
@@ -66,7 +73,7 @@ class Activation:
 
         Raises NotFound; Conflict when it is served already, another change is under way, or it did not beat what was
         served when it was trained and nobody overrides that; ModelUnusable when it cannot be loaded, StoreFull when
-        the choice cannot be written down: then the old one goes on.
+        the choice cannot be written down, Draining when the service is shutting down: then the old one goes on.
         """
         with self._alone():
             version = await asyncio.to_thread(self._read, ref)
@@ -146,9 +153,16 @@ class Activation:
     async def _serving(self, ref: str | None) -> Serving:
         choose = partial(configured, self._settings) if ref is None else partial(registered, ref, self._settings)
         try:
-            return self._make_serving(await asyncio.to_thread(choose))
+            self._refuse_if_draining()
+            served = await asyncio.to_thread(choose)
+            self._refuse_if_draining()  # checking its files takes a while
+            return self._make_serving(served)
         except StartError as error:
             raise ModelUnusable(error.detail) from error
+
+    def _refuse_if_draining(self) -> None:
+        if self._draining.is_set():
+            raise Draining("The service is shutting down and brings in no other model.", retry_after_s=5)
 
     def _found(self, ref: str) -> str:
         """NAME:VERSION of it, be it damaged or not."""

@@ -37,21 +37,22 @@ def export_version(registry: Registry, ref: str, target: BinaryIO) -> ModelVersi
 def import_version(registry: Registry, source: BinaryIO) -> ModelVersion:
     """Take in what `export_version` wrote. Raises ArchiveInvalid, ArchiveTooLarge, StoreFull; Conflict when the version
     is here already; then nothing is left of it."""
-    made: Path | None = None
     try:
-        made = registry.scratch()
+        with registry.scratch() as made:
+            return _adopted(registry, source, made)
+    except (tarfile.TarError, EOFError, ValueError, RecursionError) as error:  # the last two: fields that make no sense
+        raise ArchiveInvalid(f"This is not a model version: {error}. Make one with glimt models export.") from error
+    except OSError as error:
+        raise StoreFull(f"The version cannot be written to {registry.folder}: {error.strerror or error}.") from error
+
+
+def _adopted(registry: Registry, source: BinaryIO, made: Path) -> ModelVersion:
+    try:
         _unpack(source, made)
         _drop_unlisted(made)
         return registry.adopt(made)
-    except (tarfile.TarError, EOFError, ValueError, RecursionError) as error:  # the last two: fields that make no sense
-        raise ArchiveInvalid(f"This is not a model version: {error}. Make one with glimt models export.") from error
     except (FileDamaged, ModelUnavailable) as error:
         raise ArchiveInvalid(f"The model version in this file cannot be used: {_plain(error.detail, made)}") from error
-    except OSError as error:
-        raise StoreFull(f"The version cannot be written to {registry.folder}: {error.strerror or error}.") from error
-    finally:
-        if made is not None:
-            shutil.rmtree(made, ignore_errors=True)
 
 
 def _unpack(source: BinaryIO, folder: Path) -> None:
@@ -106,5 +107,5 @@ def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
     return member
 
 
-def _plain(detail: str, folder: Path | None) -> str:
+def _plain(detail: str, folder: Path) -> str:
     return detail.replace(f"{folder}/", "").replace(str(folder), "it")

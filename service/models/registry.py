@@ -7,8 +7,7 @@ A version is asked for as NAME:VERSION; NAME alone is the one of them that is ac
 """
 
 import shutil
-import tempfile
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,9 +20,11 @@ from service.files import replace_file, sha256
 from service.inference.labels import ClassTable
 from service.models.architectures import ARCHITECTURES
 from service.models.names import NAME_PATTERN, REF_PATTERN
+from service.models.scratch import scratch, sweep
 from service.models.versions import (
     CLASSES,
     MANIFEST,
+    UNPUBLISHED,
     Manifest,
     ModelVersion,
     put,
@@ -34,6 +35,8 @@ from service.models.versions import (
 )
 
 POINTER = "served.json"
+INCOMING, GONE = ".incoming-", ".gone-"
+"""Begin the names of hidden folders: what is being imported, what is being deleted."""
 
 
 class Pointer(BaseModel):
@@ -120,10 +123,15 @@ class Registry:
         put(made, directory)
         return read_version(directory)
 
-    def scratch(self) -> Path:
-        """A new folder on the same disk, for what is to be adopted. Whoever asked removes it."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix=".incoming-", dir=self.folder))
+    def scratch(self) -> AbstractContextManager[Path]:
+        """A new folder on the same disk, for what is to be adopted; it is removed at the end if it was not."""
+        return scratch(self.folder, INCOMING)
+
+    def sweep(self) -> None:
+        """Remove what processes that were killed left of imports, publications and deletions. For who holds the data
+        folder's lock: nobody else may be deleting."""
+        left = (self.folder.glob(name) for name in (f"{INCOMING}*", f"*/{GONE}*", f"*/{UNPUBLISHED}"))
+        sweep(path for paths in left for path in paths)
 
     def delete(self, ref: str) -> None:
         """Raises NotFound; Conflict for the served one, and for the one that a roll-back would bring back."""
@@ -133,7 +141,7 @@ class Registry:
             raise Conflict(f"{found} is served. Activate another one first.")
         if found == pointer.previous:
             raise Conflict(f"{found} is what a roll-back brings back. Activate another one first.")
-        gone = folder.with_name(f".gone-{folder.name}")
+        gone = folder.with_name(f"{GONE}{folder.name}")
         folder.rename(gone)  # whole or not at all: it may be large
         shutil.rmtree(gone, ignore_errors=True)
         with suppress(OSError):

@@ -27,8 +27,10 @@ class ServedModel:
 
     `prepared`: the folder of a model that is ready for its engine as it is; None when it is made from the weights.
 
-    `notice` is a paragraph for the console, /health and the page when the answers are not what one would expect (demo
-    model, random weights); None otherwise.
+    `notice` is a paragraph for the console and for admins when the answers are not what one would expect (demo model,
+    random weights); None otherwise. `plain` is the same for everybody, where the notice names paths of this machine.
+
+    `run`: the training run that made it, if one did.
     """
 
     info: ModelInfo
@@ -40,6 +42,13 @@ class ServedModel:
     notice: str | None
     why: str
     prepared: Path | None = None
+    plain: str | None = None
+    run: str | None = None
+
+    @property
+    def public(self) -> str | None:
+        """The notice for /health and the page, without this machine's paths."""
+        return self.plain or self.notice
 
     @property
     def brief(self) -> str | None:
@@ -71,10 +80,17 @@ def configured(settings: Settings) -> ServedModel:
     except (ModelUnavailable, FileDamaged) as error:
         if settings.named_a_model or not settings.fallback:
             raise
+        notice = (
+            f"The demo model answers, and it knows only handwritten digits, because the ImageNet weights of "
+            f"{settings.model} could not be had."
+        )
+        found = "What is on its machine is damaged" if isinstance(error, FileDamaged) else "They are not on its machine"
         return _demo(
             settings,
-            f"The demo model answers, and it knows only handwritten digits, because the ImageNet weights of "
-            f"{settings.model} could not be had. {error.detail}",
+            f"{notice} {error.detail}",
+            plain=f"{notice} {found}, and could not be downloaded. Ways out for whoever runs it: connect it to the "
+            f"network and start it again; or scripts/serve --model {settings.model} --weights FILE. Its first words on "
+            "the console say more.",
             why=f"The demo model, because the weights of {settings.model} cannot be had: {error.detail}",
         )
 
@@ -179,8 +195,9 @@ def _random(architecture: Architecture, settings: Settings) -> ServedModel:
     )
 
 
-def _demo(settings: Settings, notice: str, why: str) -> ServedModel:
-    return _serve_version(read_version(DEMO), settings, weights="demo", is_demo=True, notice=notice, why=why)
+def _demo(settings: Settings, notice: str, why: str, plain: str | None = None) -> ServedModel:
+    found = _serve_version(read_version(DEMO), settings, weights="demo", is_demo=True, notice=notice, why=why)
+    return replace(found, plain=plain)
 
 
 def _from_registry(settings: Settings) -> ServedModel:
@@ -285,6 +302,7 @@ def _serve_version(
         notice=notice,
         why=why,
         prepared=version.weights.parent if ready else None,
+        run=version.run,
     )
 
 

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,9 +16,12 @@ from service.inference.labels import ClassTable
 from service.inference.predictions import InputSpec
 from service.models.architectures import Recipe
 from service.models.names import NAME, NAME_PATTERN
+from service.models.scratch import scratch
 
 MANIFEST = "manifest.json"
 CLASSES = "classes.tsv"
+UNPUBLISHED = "." + "[0-9a-f]" * 12 + "-*"
+"""What the folder of a version is called until it is whole."""
 
 
 Precision = Literal["float32", "int8"]
@@ -144,9 +146,7 @@ def write_version(
     """
     if directory.exists():
         raise Conflict(f"{directory} exists already.")
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
-    try:
+    with scratch(directory.parent, f".{directory.name}-") as temporary:
         for path in (weights, *others):
             shutil.copyfile(path, temporary / path.name)
         classes_text = "".join(f"{line}\n" for line in _table(classes))
@@ -169,9 +169,6 @@ def write_version(
         text = json.dumps(manifest.model_dump(mode="json", exclude_none=True), indent=2) + "\n"
         (temporary / MANIFEST).write_text(text, encoding="utf-8")
         put(temporary, directory)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
     return read_version(directory)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.classify import pictures as picture_files
+from service.counting import counted
 from service.errors import BadRequest, ImageError
 from service.inference.class_names import UNKNOWN, ClassNames
 from service.inference.engines.engine import Pixels
@@ -80,8 +81,9 @@ def _check_enough(folder: Path, count: int, unreadable: int) -> None:
     if count >= 2 * LEAST:
         return
     beside = f" ({unreadable} more cannot be read)" if unreadable else ""
+    found = f"There {'is' if count == 1 else 'are'} {counted(count, 'different picture')}"
     raise BadRequest(
-        f"There are {count} different pictures in {folder}{beside}; at least {2 * LEAST} are needed, {LEAST} to "
+        f"{found} in {folder}{beside}; at least {2 * LEAST} are needed, {LEAST} to "
         f"calibrate with and {LEAST} others to check with. A few hundred of the kind that will be served are good."
     )
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
+from service.counting import counted
 from service.quantization.quality import Quality
 from service.quantization.speed import BATCHES
 
@@ -150,8 +151,8 @@ def _accuracy(report: Report) -> str:
     if not before.labelled:
         return ""
     return (
-        f"Of {before.labelled} pictures with a known label float32 has {before.right} right, int8 {after.right} "
-        f"({(after.top1 - before.top1) * 100:+.1f} points)."
+        f"Of {counted(before.labelled, 'picture')} with a known label float32 has {before.right} right, int8 "
+        f"{after.right} ({(after.top1 - before.top1) * 100:+.1f} points)."
     )
 
 

@@ -193,6 +193,7 @@ def publish(name: str, folder: Path, source: ServedModel, report: Report, settin
             classes=source.classes,
             precision="int8",
             recipe=source.architecture.recipe,
+            run=source.run,
             others=[folder / MODEL, folder / PROBE],
         )
     except OSError as error:

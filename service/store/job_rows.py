@@ -115,13 +115,12 @@ items_table = Table(
 @dataclass(frozen=True, slots=True)
 class ItemFilter:
     """Which answers: of one label, of a status, with a score of at most `most`; `wrong`: of pictures in the folders of
-    these classes, those that were taken for another; `folders`: the entries that are only folders, too."""
+    these classes, those that were taken for another."""
 
     label: str | None = None
     status: ItemStatus | None = None
     most: float | None = None
     wrong: frozenset[str] | None = None
-    folders: bool = True
 
     def where(self) -> list[Any]:
         """The conditions."""
@@ -134,6 +133,4 @@ class ItemFilter:
             conditions.append(items_table.c.score <= self.most)
         if self.wrong is not None:
             conditions += [items_table.c.truth.in_(sorted(self.wrong)), items_table.c.label != items_table.c.truth]
-        if not self.folders:
-            conditions.append(items_table.c.code.is_distinct_from("directory"))
         return conditions

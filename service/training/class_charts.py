@@ -5,6 +5,7 @@ from math import ceil
 
 from markupsafe import Markup
 
+from service.counting import counted
 from service.training.drawing import (
     WIDTH,
     Chart,
@@ -54,7 +55,8 @@ def distribution(classes: Sequence[ClassCount]) -> Chart:
             bars.append(_bar(plane, place, start, start + count, kind, f"{said(found.label)}, {kind}: {count:,}"))
             start += count
     least, most = min(totals.values()), max(totals.values())
-    title, words = "Pictures of each class", f"{sum(totals.values()):,} pictures; a class has {_range(least, most)}."
+    all_there_are = counted(sum(totals.values()), "picture")
+    title, words = "Pictures of each class", f"{all_there_are}; a class has {_range(least, most)}."
     return Chart(
         "distribution",
         title,
@@ -167,7 +169,8 @@ def _mistake(matrix: Matrix, cell: Cell, link: Link | None) -> tuple[str | Marku
 def _not_in_matrix(matrix: Matrix, mistakes: int) -> str:
     parts = []
     if matrix.left_out:
-        parts.append(f"{matrix.left_out:,} classes with fewer mistakes are left out.")
+        one, many = "class with fewer mistakes is left out.", "classes with fewer mistakes are left out."
+        parts.append(counted(matrix.left_out, one, many))
     if mistakes > MISTAKES:
         parts.append(f"The table has the {MISTAKES} commonest of {mistakes:,} kinds of mistake.")
     return " ".join(parts)

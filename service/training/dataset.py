@@ -19,6 +19,7 @@ import orjson
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
+from service.counting import counted
 from service.errors import BadRequest, ImageError, NotFound, StoreFull
 from service.files import replace_file
 from service.inference.images import Limits
@@ -77,12 +78,12 @@ class Notes:
     def words(self) -> str:
         """One sentence for people; empty when everything was taken."""
         parts = [
-            f"{left_out.count:,} {words}"
-            for left_out, words in (
-                (self.unreadable, "cannot be read"),
-                (self.duplicates, "are copies"),
-                (self.conflicting, "stand under two classes"),
-                (self.unlabelled, "lie in no class's folder"),
+            counted(left_out.count, one, many)
+            for left_out, one, many in (
+                (self.unreadable, "cannot be read", "cannot be read"),
+                (self.duplicates, "is a copy", "are copies"),
+                (self.conflicting, "stands under two classes", "stand under two classes"),
+                (self.unlabelled, "lies in no class's folder", "lie in no class's folder"),
             )
             if left_out.count
         ]
@@ -121,6 +122,17 @@ def read_dataset(folder: Path) -> Dataset:
         return TypeAdapter(Dataset).validate_json((folder / FILE).read_bytes())
     except (OSError, ValidationError) as error:
         raise NotFound(f"Training run {folder.name} has not gathered its pictures, or they were deleted.") from error
+
+
+def learned_from(run: str | None, data_path: Path) -> frozenset[str] | None:
+    """The SHA-256 of every picture that a run learned from or chose by; None where nothing is known of the run."""
+    if run is None:
+        return None
+    try:
+        samples = read_dataset(Runs(data_path).get(run).folder).samples
+    except NotFound:
+        return None
+    return frozenset(sample.sha256 for sample in samples if sample.split != "test")
 
 
 def write_dataset(folder: Path, dataset: Dataset) -> None:

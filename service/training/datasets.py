@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from service.counting import counted
 from service.errors import BadRequest, Conflict, NotFound
 from service.files import replace_file
 from service.training.sources import MAX_CLASSES, open_source
@@ -65,8 +66,8 @@ class Datasets:
                 raise BadRequest(f"There are {len(classes):,} classes; at most {MAX_CLASSES:,} are allowed.")
             if len(classes) < 2:
                 raise BadRequest(
-                    f"The pictures are in {len(classes)} folders named as classes; at least 2 are needed: a folder for "
-                    "each class, with its pictures inside."
+                    f"The pictures are in {counted(len(classes), 'folder')} named as classes; at least 2 are needed: a "
+                    "folder for each class, with its pictures inside."
                 )
             about = About(
                 id=folder.name, name=name, created=datetime.now(UTC), bytes=zip_file.stat().st_size,

@@ -1,6 +1,6 @@
 """`glimt evaluate`: a model on labelled pictures, by the engine that would serve it."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 from rich.table import Table
 
+from service.counting import counted
 from service.errors import BadRequest, ImageError
 from service.inference.class_names import UNKNOWN
 from service.inference.engines.engine import Engine, Scores
@@ -32,16 +33,27 @@ AT_ONCE = 16
 
 @dataclass(frozen=True)
 class Examined:
-    """What a model is worth on a source. `held_out`: the source has a test set, and only that was looked at."""
+    """What a model is worth on a source. `held_out`: the source has a test set, and only that was looked at. `seen`:
+    how many of the pictures it had in its training; None where that is not known."""
 
     model: ModelInfo
     evaluation: Evaluation
     notes: Notes
     held_out: bool
+    seen: int | None = None
+
+    def words(self) -> list[str]:
+        """For a terminal, below the tables: what is to be known about the figures."""
+        pictures = counted(self.evaluation.pictures + self.evaluation.unknown, "picture")
+        careful = self.seen and (
+            f"Careful: it had {self.seen:,} of these {pictures} in its training, so these figures flatter it. "
+            "Measure it with pictures that it never saw."
+        )
+        return [line for line in (careful, self.notes.words()) if line]
 
     def tables(self) -> list[Table]:
         """For a terminal."""
-        return evaluation_tables(self.evaluation, "test pictures" if self.held_out else "pictures")
+        return evaluation_tables(self.evaluation, "test picture" if self.held_out else "picture")
 
     def document(self) -> dict[str, Any]:
         """For JSON."""
@@ -49,15 +61,19 @@ class Examined:
             "model": self.model.name,
             "version": self.model.version,
             "pictures": "test" if self.held_out else "all",
+            "seen_in_training": self.seen,
             "left_out": self.notes,
             "evaluation": self.evaluation.model_dump(),
         }
 
 
-def examine(source: Path, served: ServedModel, engine: Engine, limits: Limits, *, say: Say) -> Examined:
+def examine(
+    source: Path, served: ServedModel, engine: Engine, limits: Limits, *, say: Say, learned: Set[str] | None = None
+) -> Examined:
     """Each picture of the source once, every copy too; where the source names a test set, of that alone.
 
     `engine` is loaded when the source is good, and closed. `say` is told the pictures done, and all there are.
+    `learned`: the SHA-256 of the pictures that the model had in its training, None where they are not known.
     Raises BadRequest (no source, or no picture whose class the model has), ArchiveInvalid, ArchiveTooLarge, StartError
     (the model cannot be loaded).
     """
@@ -68,16 +84,18 @@ def examine(source: Path, served: ServedModel, engine: Engine, limits: Limits, *
         truth = _truth(labelled, served.classes)
         engine.load()
         try:
-            scores, read, unreadable = _answers(engine, labelled, limits, served.input.size, say)
+            scores, read, hashes, unreadable = _answers(engine, labelled, limits, served.input.size, say)
         finally:
             engine.close()
     if not (truth[read] != UNKNOWN).any():
-        raise BadRequest(f"Of {len(labelled):,} pictures none can be read whose class the model has: {unreadable[0]}")
+        pictures = counted(len(labelled), "picture")
+        raise BadRequest(f"Of {pictures} none can be read whose class the model has: {unreadable[0]}")
     evaluation = evaluate(scores, truth[read], served.classes.labels, [labelled[row].name for row in read], read)
     notes = Notes(
         unreadable=LeftOut.of(unreadable), unlabelled=LeftOut.of([one.name for one in found if one.label is None])
     )
-    return Examined(served.info, evaluation, notes, held_out)
+    seen = None if learned is None else sum(sha256 in learned for sha256 in hashes)
+    return Examined(served.info, evaluation, notes, held_out, seen)
 
 
 def _truth(found: Sequence[Found], classes: ClassTable) -> Truth:
@@ -103,10 +121,11 @@ def _few(names: Sequence[str]) -> str:
 
 def _answers(
     engine: Engine, found: Sequence[Found], limits: Limits, size: int, say: Say
-) -> tuple[Scores, list[int], list[str]]:
-    """The scores of those that could be read, which these are, and why the others could not."""
+) -> tuple[Scores, list[int], list[str], list[str]]:
+    """The scores of those that could be read, which these are, their SHA-256, and why the others could not."""
     scores: list[Scores] = []
     read: list[int] = []
+    hashes: list[str] = []
     unreadable: list[str] = []
 
     def looks() -> Iterator[Pixels]:
@@ -114,6 +133,7 @@ def _answers(
             say(row + 1, len(found))
             if isinstance(answer, tuple):
                 read.append(row)
+                hashes.append(answer[0])
                 yield answer[1]
             else:
                 reason = answer.detail if isinstance(answer, ImageError) else answer.strerror or answer
@@ -121,7 +141,7 @@ def _answers(
 
     for batch in _batches(looks()):
         scores.append(engine.predict(np.stack(batch)))
-    return np.concatenate(scores) if scores else np.empty((0, 0), np.float32), read, unreadable
+    return np.concatenate(scores) if scores else np.empty((0, 0), np.float32), read, hashes, unreadable
 
 
 def _batches(pictures: Iterable[Pixels]) -> Iterator[list[Pixels]]:

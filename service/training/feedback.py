@@ -4,11 +4,12 @@ import asyncio
 import csv
 import io
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from service.counting import counted
 from service.errors import BadRequest
 from service.files import replace_file
 from service.store.feedback import FeedbackRow
@@ -16,21 +17,22 @@ from service.store.pictures import PictureStore
 from service.training.sources import COLUMNS, MAX_PICTURES, class_name
 from service.training.splits import LEAST_PER_CLASS
 
-FILE = "feedback.csv"
-"""In the folder of the run that learns from it."""
+FILE, TOLD = "feedback.csv", "feedback.txt"
+"""In the folder of the run that learns from it: the pictures, and what was left out, in a sentence."""
+NAMES_SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
     """`pictures` were written down. Left out are: `disputed`, people contradict each other about them; `unnamed`, an
-    answer was called wrong and nobody said what is right; `gone`, the picture is not kept; `rare`, of a class that the
-    model does not have, with too few pictures to learn it from."""
+    answer was called wrong and nobody said what is right; `gone`, the picture is not kept; `rare`, by class, of new
+    classes with too few pictures to learn them from."""
 
     pictures: int
     disputed: int
     unnamed: int
     gone: int
-    rare: int
+    rare: Mapping[str, int]
 
     def words(self) -> str:
         """One sentence for people."""
@@ -40,12 +42,12 @@ class Taken:
                 (self.disputed, "that people disagree on"),
                 (self.unnamed, "without the right label"),
                 (self.gone, "whose picture is not kept"),
-                (self.rare, f"of new classes with fewer than {LEAST_PER_CLASS}"),
+                (sum(self.rare.values()), f"of new classes with fewer than {LEAST_PER_CLASS} ({_few(self.rare)})"),
             )
             if count
         ]
         beside = f" Left out: {', '.join(left_out)}." if left_out else ""
-        return f"{self.pictures:,} pictures from feedback.{beside}"
+        return f"{counted(self.pictures, 'picture')} from feedback.{beside}"
 
 
 @dataclass(slots=True)
@@ -116,12 +118,27 @@ def _write(said: dict[str, Said], pictures: PictureStore, known: Sequence[str], 
             labelled[sha256] = labels.pop()
     sizes, old = Counter(labelled.values()), set(known)
     kept = {sha256: label for sha256, label in labelled.items() if label in old or sizes[label] >= LEAST_PER_CLASS}
-    taken = Taken(len(kept), counts["disputed"], counts["unnamed"], counts["gone"], rare=len(labelled) - len(kept))
+    rare = Counter(label for sha256, label in labelled.items() if sha256 not in kept)
+    taken = Taken(len(kept), counts["disputed"], counts["unnamed"], counts["gone"], rare)
     if not 0 < len(kept) <= MAX_PICTURES:
         bound = f"at most {MAX_PICTURES:,} are taken at once: give --since a later day" if kept else "none is left"
         raise BadRequest(f"{taken.words()} To learn from them, {bound}.")
+    replace_file(path.with_name(TOLD), taken.words().encode())
     replace_file(path, _csv([(str(pictures.path(one).absolute()), label) for one, label in kept.items()]))
     return taken
+
+
+def read_told(folder: Path) -> str | None:
+    """What was taken of the feedback that the folder's run learns from, and what was left out; None of other runs."""
+    try:
+        return (folder / TOLD).read_text(encoding="utf-8")
+    except OSError:
+        return None
+
+
+def _few(counts: Mapping[str, int]) -> str:
+    shown = [f"{label} {count}" for label, count in list(counts.items())[:NAMES_SHOWN]]
+    return ", ".join(shown) + (f" and {len(counts) - NAMES_SHOWN:,} more" if len(counts) > NAMES_SHOWN else "")
 
 
 def _clean(label: str | None) -> str | None:

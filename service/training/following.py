@@ -22,9 +22,7 @@ HEADER = f"{'epoch':<16} {'loss':>8} {'accuracy':>9} {'val. loss':>10} {'val. ac
 
 
 class NotTrained(GlimtError):
-    """Why a run ended without a version; `detail` is the trainer's."""
-
-    title = "The training failed"
+    """Why a run ended without a version; `detail` has the trainer's words."""
 
 
 def follow(run: Run, settings: Settings, console: Console) -> Status:
@@ -49,8 +47,8 @@ def follow(run: Run, settings: Settings, console: Console) -> Status:
     status = run.status()
     if not status.is_over or status.state == "failed":
         raise NotTrained(
-            f"{status.detail or refusal or 'Its process ended at once.'} More is in {run.folder / 'trainer.log'}."
-            f"{_way_on(run, status)}"
+            f"The training failed. {status.detail or refusal or 'Its process ended at once.'} More is in "
+            f"{run.folder / 'trainer.log'}.{_way_on(run, status)}"
         )
     return status
 

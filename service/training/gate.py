@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from service.counting import counted
 from service.inference.class_names import UNKNOWN, ClassNames
 from service.inference.labels import ClassTable
 from service.training.evaluation import SHOWN_PICTURES, Frozen, Scores, Share, Truth
@@ -172,4 +173,4 @@ def _doubts(found: Comparison, kind: str) -> Iterator[str]:
 
 
 def _pictures(count: int, kind: str) -> str:
-    return f"{count:,} {kind} picture{'' if count == 1 else 's'}"
+    return counted(count, f"{kind} picture")

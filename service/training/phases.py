@@ -94,7 +94,7 @@ class HeldOut:
         self._order, self._dataset, self._run, self._settings, self._clerk = order, dataset, run, settings, clerk
         self._test, self._validation = dataset.of("test"), dataset.of("validation")
 
-    def report(self, model: Any, against: ServedModel | None, times: list[float]) -> Report:
+    def report(self, model: Any, against: ServedModel | str, times: list[float]) -> Report:
         """Everything about the run. The model gets its temperature, and its weights are saved in the run's folder."""
         dataset, truth = self._dataset, self._dataset.labels
         inputs = pictures(self._order, self._run)
@@ -111,6 +111,7 @@ class HeldOut:
         )
         model.save_weights(self._run.folder / WEIGHTS)
         names = [dataset.samples[row].name for row in self._test]
+        gate = against if isinstance(against, str) else self._gate(against, np.concatenate([validation, test]))
         return Report(
             run=self._run.id,
             created=datetime.now(UTC),
@@ -121,7 +122,8 @@ class HeldOut:
             test=evaluate(test, truth[self._test], dataset.classes, names, self._test.tolist()),
             uncalibrated=uncalibrated,
             temperature=temperature,
-            gate=self._gate(against, np.concatenate([validation, test])) if against else None,
+            gate=gate if isinstance(gate, Gate) else None,
+            no_gate=gate if isinstance(gate, str) else None,
             timings=self._timings(times),
         )
 
@@ -130,16 +132,16 @@ class HeldOut:
         fitting = max(times[2] - times[1], sum(epoch.seconds for epoch in self._run.epochs()))
         return Timings(gathering=times[1] - times[0], fitting=fitting, evaluating=time.monotonic() - times[2])
 
-    def _gate(self, against: ServedModel, candidates: Scores) -> Gate | None:
-        """None when the other model cannot be loaded: that shall not cost what was learned here."""
+    def _gate(self, against: ServedModel, candidates: Scores) -> Gate | str:
+        """Why there is none when the other model cannot be loaded: that shall not cost what was learned here."""
         rows = np.concatenate([self._validation, self._test])
         truth = self._dataset.labels[rows]
         pixels = open_pixels(self._run.folder)
         try:
             served = answers(against, self._settings, pixels, rows, self._tick(f"Comparing with {against.info.name}"))
-        except StartError:
+        except StartError as error:
             _log.exception("%s cannot be compared with", against.info.name)
-            return None
+            return f"{against.info.name} {against.info.version} cannot be loaded. {error.detail}"
         version = short_version(sha256(self._run.folder / WEIGHTS))
         return judge(
             Contender(f"{self._order.name}:{version}", candidates, truth),

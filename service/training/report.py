@@ -7,6 +7,7 @@ from typing import Literal
 from rich.table import Table
 from rich.text import Text
 
+from service.counting import counted
 from service.training.calibration import Calibration, Temperature
 from service.training.dataset import Dataset, Notes
 from service.training.evaluation import Evaluation, Frozen, Share
@@ -37,7 +38,8 @@ class Timings(Frozen):
 
 class Report(Frozen):
     """`test` is of what was published, with its temperature if that was applied; `uncalibrated` is of the same pictures
-    without it. `notes`: which of the data were left out. `gate` is None when there was no model to compare with."""
+    without it. `notes`: which of the data were left out. `gate` is None when there was no model to compare with; then
+    `no_gate` says why."""
 
     format: Literal[1] = 1
     run: str
@@ -50,6 +52,7 @@ class Report(Frozen):
     uncalibrated: Calibration
     temperature: Temperature
     gate: Gate | None
+    no_gate: str | None = None
     timings: Timings
 
     def to_json(self) -> bytes:
@@ -60,6 +63,13 @@ class Report(Frozen):
     def from_json(cls, content: bytes) -> "Report":
         """Raises pydantic's ValidationError."""
         return cls.model_validate_json(content)
+
+
+def verdict(report: Report) -> tuple[str, ...]:
+    """Sentences: the gate's, or why there is none."""
+    if report.gate:
+        return report.gate.words
+    return tuple(filter(None, ("There was no model to compare it with.", report.no_gate)))
 
 
 def count_classes(dataset: Dataset) -> tuple[ClassCount, ...]:
@@ -85,14 +95,14 @@ def metrics(report: Report) -> dict[str, float]:
 
 def tables(report: Report) -> list[Table]:
     """What `glimt train` prints at its end: the figures of the test pictures, the classes, the gate."""
-    shown = evaluation_tables(report.test, "test pictures")
+    shown = evaluation_tables(report.test, "test picture")
     shown[0].add_row("  before the temperature", percent(report.uncalibrated.error), _warmth(report.temperature))
     return [*shown, *gate_tables(report.gate)] if report.gate else shown
 
 
 def evaluation_tables(evaluation: Evaluation, kind: str) -> list[Table]:
-    """What `glimt evaluate` prints: the figures of so many `kind`, and of each class, the worst first."""
-    figures = Table(f"{evaluation.pictures:,} {kind}", box=None, pad_edge=False)
+    """What `glimt evaluate` prints: the figures of so many pictures of a `kind`, and of each class, the worst first."""
+    figures = Table(counted(evaluation.pictures, kind), box=None, pad_edge=False)
     figures.add_column(justify="right")
     figures.add_column("all such pictures, 95 % sure", style="dim")
     for name, value, more in _figures(evaluation):
@@ -102,8 +112,8 @@ def evaluation_tables(evaluation: Evaluation, kind: str) -> list[Table]:
 
 def gate_tables(gate: Gate) -> list[Table]:
     """Candidate and served model side by side, a table for each set of pictures."""
-    found = [_gate_table(gate.test, "test pictures")]
-    return [*found, _gate_table(gate.feedback, "feedback pictures")] if gate.feedback else found
+    found = [_gate_table(gate.test, "test picture")]
+    return [*found, _gate_table(gate.feedback, "feedback picture")] if gate.feedback else found
 
 
 def percent(value: float | None, decimals: int = 1) -> str:
@@ -141,12 +151,12 @@ def _classes(evaluation: Evaluation) -> Table:
         shown.add_row(Text(found.label), *cells)  # which may have [brackets]
     left_out = len(evaluation.classes) - PRINTED_CLASSES
     if left_out > 0:
-        shown.add_row(f"and {left_out:,} better ones", style="dim")
+        shown.add_row(f"and {counted(left_out, 'better one')}", style="dim")
     return shown
 
 
 def _gate_table(found: Comparison, kind: str) -> Table:
-    shown = Table(f"{found.pictures:,} {kind}", box=None, pad_edge=False)
+    shown = Table(counted(found.pictures, kind), box=None, pad_edge=False)
     sides = (found.candidate, found.served)
     for side, role in zip(sides, ("candidate", "served"), strict=True):
         shown.add_column(f"{side.model} ({role})", justify="right")

@@ -12,8 +12,8 @@ from service.training.fitting import AT_ONCE, Rows, Tick
 from service.training.orders import Order
 
 
-def rival(order: Order, settings: Settings) -> ServedModel | None:
-    """The one that `order` names, else the one that is served. None when that cannot be had, or only from the network.
+def rival(order: Order, settings: Settings) -> ServedModel | str:
+    """The one that `order` names, else the one that is served. When that cannot be had, or only from the network, why.
 
     Raises NotFound, ModelUnavailable and FileDamaged for the one that was named.
     """
@@ -21,9 +21,11 @@ def rival(order: Order, settings: Settings) -> ServedModel | None:
         return registered(order.compare_with, settings)
     try:
         activated = not settings.named_a_model and Registry(settings.data_path).pointer().served
-        return choose(settings) if activated or not to_download(settings) else None
-    except (ModelUnavailable, FileDamaged):
-        return None
+        if activated or not to_download(settings):
+            return choose(settings)
+    except (ModelUnavailable, FileDamaged) as error:
+        return f"The model that is served cannot be had. {error.detail}"
+    return f"No model was activated, and the weights of {settings.model}, which the settings name, are not here."
 
 
 def answers(served: ServedModel, settings: Settings, pixels: Pixels, rows: Rows, tick: Tick) -> Scores:

@@ -20,6 +20,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Protocol, Self
 
+from service.counting import counted
 from service.tuning.connection import Connection
 from service.tuning.pictures import Distinct
 from service.tuning.target import Batches, Target
@@ -114,7 +115,7 @@ class Closed:
     clients: int
 
     def __str__(self) -> str:
-        return f"{self.clients} client{'s' * (self.clients > 1)}"
+        return counted(self.clients, "client")
 
     @property
     def weight(self) -> float:

@@ -156,7 +156,7 @@ def test_folders_deep_within_folders(photos: Path) -> None:
     fill(photos, **{f"{deep}_a": b"1", f"{deep}_d_b": b"2"})
     assert listed(photos) == [
         ("/".join("d" * MAX_DEPTH) + "/a.png", None),
-        ("/".join("d" * (MAX_DEPTH + 1)), "directory"),
+        ("/".join("d" * (MAX_DEPTH + 1)), "unreadable"),
     ]
 
 

@@ -39,7 +39,9 @@ def labelled(each: int) -> FilePayload:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def admin(tmp_path: Path, chromium: Browser, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Page]:
+async def admin(
+    tmp_path: Path, prepared_models: None, chromium: Browser, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Page]:
     """A page of the demo account, of a service that trains again after one new label."""
     for name, value in (("GLIMT_DEMO_ACCOUNT", "1"), ("GLIMT_RETRAIN_AFTER", "1"), ("GLIMT_AUTH", "open")):
         monkeypatch.setenv(name, value)
@@ -62,6 +64,7 @@ async def teach(page: Page) -> str:
     await page.locator("#zip").set_input_files(labelled(15))
     await expect(page.get_by_label("Learn from", exact=True)).to_contain_text("colours.zip")
     await page.get_by_label("Name", exact=True).fill("colours")
+    await page.get_by_text("How it learns").click()
     await page.get_by_label("Backbone", exact=True).select_option("cnn")
     await page.get_by_label("Epochs", exact=True).fill("3")
     await page.get_by_text("Everything else").click()

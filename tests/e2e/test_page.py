@@ -37,12 +37,13 @@ pytestmark = in_chromium
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def address(tmp_path_factory: pytest.TempPathFactory, prepared: Path) -> Iterator[str]:
     """A running service's address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     folder = tmp_path_factory.mktemp("glimt")
+    (folder / "cache").symlink_to(prepared)
     command = [sys.executable, "-c", "from service.cli import app; app()", "serve", "--model", "demo"]
     environment = os.environ | {"GLIMT_PORT": str(port), "GLIMT_DATA_DIR": str(folder), "GLIMT_HOST": "127.0.0.1"}
     with (folder / "output").open("w") as output:
@@ -170,6 +171,14 @@ def test_ten_are_one_too_many(page: Page) -> None:
     choose(page, *(picture(f"ten-{n}.png", n) for n in range(10)))
     expect(page.locator("#tray-message")).to_have_text("That was 10 pictures. I took the first 9.")
     answered(page, 9)
+
+
+def test_a_zip_is_shown_the_way_to_bulk(page: Page) -> None:
+    """Whatever its size: it is not sent, and the picture beside it is."""
+    choose(page, {"name": "pets.zip", "mimeType": "application/zip", "buffer": b"PK"}, picture("beside.png"))
+    expect(page.locator("#tray-message")).to_have_text("pets.zip is a zip archive: bring it to Bulk.")
+    expect(page.locator("#tray-message a")).to_have_attribute("href", "/jobs")
+    answered(page, 1)
 
 
 def test_without_javascript(browser: Browser, address: str) -> None:

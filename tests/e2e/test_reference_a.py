@@ -35,8 +35,10 @@ def serving(data: Path, *model: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serving(tmp_path_factory.mktemp("data"), "--model", "demo") as address:
+def base(tmp_path_factory: pytest.TempPathFactory, prepared: Path) -> Iterator[str]:
+    data = tmp_path_factory.mktemp("data")
+    (data / "cache").symlink_to(prepared)
+    with serving(data, "--model", "demo") as address:
         yield address
 
 

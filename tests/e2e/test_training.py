@@ -70,6 +70,7 @@ async def start(page: Page, name: str) -> None:
     await expect(page.locator(".dataset")).to_contain_text("24 pictures in 2 classes")
     await expect(page.get_by_label("Learn from", exact=True)).to_contain_text("colours.zip")
     await page.get_by_label("Name", exact=True).fill(name)
+    await page.get_by_text("How it learns").click()
     await page.get_by_label("Backbone", exact=True).select_option("cnn")
     await page.get_by_label("Epochs", exact=True).fill("2")
     await page.get_by_label("Augment", exact=True).select_option("yes")

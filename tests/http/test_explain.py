@@ -42,7 +42,8 @@ def test_int8_has_no_keras_weights(tmp_path: Path, prepared: Path | None) -> Non
 @pytest.mark.parametrize(
     ("query", "sent", "status", "words"),
     [
-        ("?label=unicorn", {"content": png(1)}, 422, "no class 'unicorn'"),
+        ("?label=unicorn", {"content": png(1)}, 422, "no class 'unicorn'. Among its 10 classes: class_0, class_1"),
+        ("?label=clas5", {"content": png(1)}, 422, "classes: class_5"),
         ("?label=10", {"content": png(1)}, 422, "below 10"),
         ("?colour=red", {"content": png(1)}, 422, "colour"),
         ("", {"content": b""}, 400, "There is no picture"),

@@ -121,6 +121,15 @@ async def test_probes_may_call_it_anything(path: str, expected: int) -> None:
     assert await status(["glimt.example"], ["10.0.0.7:8000"], path) == expected
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+@pytest.mark.parametrize(
+    ("hosts", "version", "expected"), [([], "1.1", 400), (["a", "b"], "1.1", 400), ([], "1.0", 200)]
+)
+async def test_a_probe_has_one_host_as_well(path: str, hosts: list[str], version: str, expected: int) -> None:
+    """RFC 9112, 3.2: a request without one, or with two, must be refused. Once these two addresses answered it."""
+    assert await status(["glimt.example"], hosts, path, version) == expected
+
+
 async def test_the_refusal_says_what_to_do(tmp_path: Path) -> None:
     """The setting by its name, in the one form of all errors, with request id and security headers; not executable."""
     name = "<script>" + "x" * 200

@@ -584,11 +584,13 @@ async def test_a_correction_is_remembered(world: World) -> None:
     assert 'class="corrected"' not in (await world.client.get(f"/jobs/{jobs['bo']}", headers=world.bo)).text
 
 
-async def test_folders_are_no_tiles(world: World) -> None:
-    """A zip of folders lists them too: they are in the results, and on the sheet only among what was skipped."""
-    job = (await world.over((await world.send(zipped({"cats/": b"", "cats/a.png": png(1)})))["id"]))["id"]
-    assert [it["status"] for it in await world.get(f"/api/jobs/{job}/items")] == ["skipped", "done"]
-    for query, tiles in (("", 1), ("?status=skipped", 1), ("?status=done", 1), ("?status=failed", 0)):
+async def test_folders_do_not_count(world: World) -> None:
+    """A zip of folders lists them too, and who sent it was told that so many entries were skipped."""
+    about = await world.over((await world.send(zipped({"cats/": b"", "cats/a.png": png(1)})))["id"])
+    job = about["id"]
+    assert (about["total"], about["done"], about["skipped"]) == (1, 1, 0)
+    assert [it["status"] for it in await world.get(f"/api/jobs/{job}/items")] == ["done"]
+    for query, tiles in (("", 1), ("?status=skipped", 0), ("?status=done", 1), ("?status=failed", 0)):
         sheet = (await world.client.get(f"/jobs/{job}{query}", headers=FRAGMENT)).text
         assert sheet.count('<li class="tile"') == tiles
 

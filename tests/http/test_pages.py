@@ -146,6 +146,16 @@ async def test_notice_shows_its_command_as_code(stack: AsyncExitStack, tmp_path:
     ) in page
 
 
+async def test_a_zip_is_shown_the_way_to_bulk(world: World) -> None:
+    """It was called an unreadable picture, and nothing said where zips go."""
+    page = await world.client.post("/", files={"file": ("pets.zip", b"PK\3\4" + bytes(100))})
+    assert page.status_code == 415
+    assert "This is a zip archive" in page.text
+    assert '<a href="/jobs">Bring it to Bulk</a>' in page.text
+    text = (await world.client.post("/", files={"file": ("a.txt", b"words")})).text
+    assert "Bring it" not in text
+
+
 async def test_no_notice_no_banner(world: World) -> None:
     """Without a notice the page has no banner."""
     assert 'class="notice"' not in (await world.client.get("/")).text

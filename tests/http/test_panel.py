@@ -32,7 +32,14 @@ class Standing:
     auto = False
 
     def __init__(self, **changes: int) -> None:
-        figures = {"pending": 0, "announced": 0, "running": 0, "max_batch": 16, "max_pending": 256, "places": 100} | changes
+        figures = {
+            "pending": 0,
+            "announced": 0,
+            "running": 0,
+            "max_batch": 16,
+            "max_pending": 256,
+            "places": 100,
+        } | changes
         self._stats = Stats(
             alive=True, running_s=0.0, max_wait_ms=5.0, items_per_s=20.0, overloaded=False, totals={}, **figures
         )

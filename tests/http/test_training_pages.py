@@ -156,6 +156,32 @@ async def test_what_is_wrong_stands_at_its_field(
     assert re.search(r'name="patience" value="9"', page.text)
 
 
+@pytest.mark.parametrize(
+    ("change", "opened"),
+    [({"name": "no/name"}, []), ({"epochs": "0"}, ["How it learns"]), ({"validation": "0.9"}, ["Everything else"])],
+)
+async def test_settings_are_folded_away_but_not_what_was_filled_in(
+    boss: httpx2.AsyncClient, change: dict[str, str], opened: list[str]
+) -> None:
+    """Ten of them stood before the button. Without JavaScript too, a complaint is never in a closed fold."""
+    folds = r'<details class="raw"( open)?>\s*<summary>([^<]+)'
+    empty = re.findall(folds, (await boss.get("/training")).text)
+    assert empty == [("", "How it learns"), ("", "Everything else")]
+    page = (await boss.post("/training", data={"name": "pets", "data": "feedback"} | change)).text
+    assert [name for is_open, name in re.findall(folds, page) if is_open] == opened
+
+
+async def test_why_there_is_no_comparison_and_what_was_left_out(boss: httpx2.AsyncClient, tmp_path: Path) -> None:
+    """The page said that there was no model to compare with, and not why; left-out labels stood in the log alone."""
+    run = finished.done(tmp_path, a_report().model_copy(update={"gate": None, "no_gate": "No model was activated."}))
+    (run.folder / "feedback.txt").write_text("9 pictures from feedback. Left out: 1 of new classes.")
+    page = text(await boss.get(f"/training/{run.id}"))
+    assert "There was no model to compare it with. No model was activated." in page
+    assert "9 pictures from feedback. Left out: 1 of new classes." in page
+    about = (await boss.get(f"/api/training/runs/{run.id}")).json()
+    assert about["feedback"].startswith("9 pictures")
+
+
 async def test_a_second_run_is_refused_on_the_page(boss: httpx2.AsyncClient, tmp_path: Path) -> None:
     """With the first one's name."""
     form, run = {"name": "pets", "data": await bring(boss)}, a_run(tmp_path, "pets.zip")
@@ -230,7 +256,7 @@ async def test_everything_of_the_report_is_there(boss: httpx2.AsyncClient, tmp_p
     assert f'pictures/{worst.sample}" width="128" height="128" alt="{worst.name}"' in page.text
     for words in (
         "A temperature of",
-        "Pictures left out: 1 are copies.",
+        "Pictures left out: 1 is a copy.",
         "block_3 (8 by 8 by 24)",
         "Fine tune epochs 5",
     ):

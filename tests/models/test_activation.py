@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from service.errors import Conflict, ModelUnusable, NotFound, StartError, StoreFull
+from service.errors import Conflict, Draining, ModelUnusable, NotFound, StartError, StoreFull
 from service.inference.images import Limits
 from service.inference.serving import Serving
 from service.inference.shadow import Shadow
 from service.inference.worker import Worker
+from service.models import served
 from service.models.activation import Activation
 from service.models.served import ServedModel
 from service.models.versions import ModelVersion
@@ -31,7 +32,8 @@ class Desk:
         self.broken: set[str] = set()
         self.worker = Worker(serving(GatedEngine()), max_batch=1)
         self.shadow = Shadow(Limits(1000, 1000), is_idle=lambda: True)
-        self.activation = Activation(self.settings, self.worker, self.shadow, self._serving)
+        self.draining = asyncio.Event()
+        self.activation = Activation(self.settings, self.worker, self.shadow, self._serving, self.draining)
 
     def _serving(self, served: ServedModel) -> Serving:
         engine = GatedEngine(len(served.classes))
@@ -213,12 +215,39 @@ async def test_what_is_about_to_be_served_is_not_deleted(tmp_path: Path) -> None
         assert desk.activation.registry.read("pets") == version
 
 
+async def test_no_model_is_brought_in_while_the_service_drains(tmp_path: Path) -> None:
+    """It once loaded another one after SIGTERM, in the time that those who wait for answers have."""
+    async with open_desk(tmp_path) as desk:
+        version, before = desk.put(), desk.worker.model
+        desk.draining.set()
+        for change in (desk.activation.activate(version.ref), desk.activation.try_out(version.ref, 1.0)):
+            with pytest.raises(Draining, match="shutting down"):
+                await change
+        assert (desk.worker.model, desk.shadow.model) == (before, None)
+        assert desk.activation.registry.pointer().served is None
+
+
+async def test_a_drain_that_begins_while_its_files_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is in time: nothing is loaded yet."""
+    async with open_desk(tmp_path) as desk:
+        version, before = desk.put(), desk.worker.model
+
+        def registered(ref: str, settings: Settings) -> ServedModel:
+            desk.draining.set()
+            return served.registered(ref, settings)
+
+        monkeypatch.setattr("service.models.activation.registered", registered)
+        with pytest.raises(Draining):
+            await desk.activation.activate(version.ref)
+        assert desk.worker.model == before
+
+
 async def test_the_version_that_the_operator_named_is_not_deleted(tmp_path: Path) -> None:
     """It answers though nothing was activated, and a roll-back needs it."""
     desk = Desk(tmp_path, model="pets")
     version = desk.put()
     desk.worker = Worker(serving(GatedEngine(), model=replace(MODEL, name="pets", version=version.version)))
-    activation = Activation(desk.settings, desk.worker, desk.shadow, desk._serving)
+    activation = Activation(desk.settings, desk.worker, desk.shadow, desk._serving, desk.draining)
     with pytest.raises(Conflict, match="was started with"):
         await activation.delete(version.ref)
 

@@ -55,6 +55,10 @@ def test_named_nothing_and_no_network_serves_the_demo_and_says_why(data: Path) -
     ):
         assert part in served.notice
     assert "\n" not in served.notice
+    assert served.public is not None
+    assert str(data) not in served.public, "everybody may read that one"
+    for part in ("could not be had", "could not be downloaded", "scripts/serve --model resnet50 --weights FILE"):
+        assert part in served.public
 
 
 @pytest.mark.parametrize("named", [{"model": "resnet50"}, {"weights": "imagenet"}, {"fallback": False}])
@@ -82,6 +86,8 @@ def test_a_damaged_cached_file_is_replaced_by_the_demo_only_when_nothing_was_nam
     served = choose(Settings(data_dir=data, weights_site=NOWHERE))
     assert served.is_demo
     assert str(file) in (served.notice or "")
+    assert "is damaged" in (served.public or "")
+    assert str(data) not in (served.public or "")
 
 
 def test_the_official_file_is_fetched_and_served(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -141,51 +141,64 @@ async def test_a_refusal_is_no_failure_and_its_wait_is_obeyed() -> None:
     assert 2 <= refused <= 2 * 4
 
 
+NO_ANSWERS = {
+    "a 503 without Retry-After": (b"HTTP/1.1 503 x\r\nContent-Length: 0\r\n\r\n", "503"),
+    "an answer without a receipt": (b"HTTP/1.1 200 x\r\nContent-Length: 2\r\n\r\n{}", "receipt"),
+    "no answer": (b"", ""),
+}
+BAD_STREAMS = {
+    "an error line": ([GOOD, BAD, DONE], "picture", "image_corrupt"),
+    "no last line": ([GOOD, GOOD], "/predict stream of 2", "there is no last line"),
+    "interrupted": ([GOOD, GOOD, b'{"done": false, "code": "interrupted"}\n'], "/predict stream of 2", "interrupted"),
+    "a picture forgotten": ([GOOD, DONE], "/predict stream of 2", "another number of lines"),
+    "a broken line": ([GOOD, b"{", DONE], "/predict stream of 2", "JSON"),
+}
+CUT = "cut half way"
+
+
+@pytest.fixture(scope="module")
+def failing() -> dict[str, Load]:
+    """What Locust says of each service that always answers badly. All are asked at once: one takes four seconds."""
+
+    async def run(answer: bytes, *users: str) -> Load:
+        async with always(answer) as port:
+            return await locust(port, "-t", "2s", "--rest", "0.2", *users)
+
+    async def all_of_them() -> dict[str, Load]:
+        asked = {name: run(answer, "Json") for name, (answer, _) in NO_ANSWERS.items()}
+        for name, (lines, _, _) in BAD_STREAMS.items():
+            whole = HEAD % (200, b"") + b"".join(map(chunk, lines)) + b"0\r\n\r\n"
+            asked[name] = run(whole, "--parts", "2", "Stream")
+        asked[CUT] = run(HEAD % (200, b"") + chunk(GOOD), "--parts", "2", "Stream")
+        return dict(zip(asked, await asyncio.gather(*asked.values()), strict=True))
+
+    return asyncio.run(all_of_them())
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("answer", "reason"),
-    [
-        pytest.param(b"HTTP/1.1 503 x\r\nContent-Length: 0\r\n\r\n", "503", id="a 503 without Retry-After"),
-        pytest.param(b"HTTP/1.1 200 x\r\nContent-Length: 2\r\n\r\n{}", "receipt", id="an answer without a receipt"),
-        pytest.param(b"", "", id="no answer"),
-    ],
-)
-async def test_what_is_no_answer_is_a_failure(answer: bytes, reason: str) -> None:
+@pytest.mark.parametrize("name", NO_ANSWERS)
+def test_what_is_no_answer_is_a_failure(failing: dict[str, Load], name: str) -> None:
     """Everything but an answer and a refusal counts as failed, and Locust's exit code says so."""
-    async with always(answer) as port:
-        load = await locust(port, "-t", "2s", "--rest", "0.2", "Json")
+    load, (_, reason) = failing[name], NO_ANSWERS[name]
     assert 0 < load.failures.total() == load.samples.total()
     assert load.exit_code == 1
     assert reason in load.words.partition("Error report")[2]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("lines", "row", "reason"),
-    [
-        pytest.param([GOOD, BAD, DONE], "picture", "image_corrupt", id="an error line"),
-        pytest.param([GOOD, GOOD], "/predict stream of 2", "there is no last line", id="no last line"),
-        pytest.param([GOOD, GOOD, b'{"done": false, "code": "interrupted"}\n'], "/predict stream of 2", "interrupted"),
-        pytest.param([GOOD, DONE], "/predict stream of 2", "another number of lines", id="a picture forgotten"),
-        pytest.param([GOOD, b"{", DONE], "/predict stream of 2", "JSON", id="a broken line"),
-    ],
-)
-async def test_a_bad_stream_is_a_failure(lines: list[bytes], row: str, reason: str) -> None:
+@pytest.mark.parametrize("name", BAD_STREAMS)
+def test_a_bad_stream_is_a_failure(failing: dict[str, Load], name: str) -> None:
     """Locust sees a 200 in each of these; what fails is the picture or the stream, with the reason."""
-    answer = HEAD % (200, b"") + b"".join(map(chunk, lines)) + b"0\r\n\r\n"
-    async with always(answer) as port:
-        load = await locust(port, "-t", "2s", "--rest", "0.2", "--parts", "2", "Stream")
+    load, (_, row, reason) = failing[name], BAD_STREAMS[name]
     assert load.failures[row] > 0
     assert reason in load.words.partition("Error report")[2]
 
 
 @pytest.mark.slow
-async def test_a_stream_cut_half_way_is_a_failure() -> None:
+def test_a_stream_cut_half_way_is_a_failure(failing: dict[str, Load]) -> None:
     """The connection ends within the body: a failed request, not an exception in the user."""
-    async with always(HEAD % (200, b"") + chunk(GOOD)) as port:
-        load = await locust(port, "-t", "2s", "--rest", "0.2", "--parts", "2", "Stream")
-    assert load.failures["/predict stream of 2"] > 0
-    assert "Traceback" not in load.words
+    assert failing[CUT].failures["/predict stream of 2"] > 0
+    assert "Traceback" not in failing[CUT].words
 
 
 class Tokens:

@@ -1,10 +1,14 @@
 """perf/soak.py and perf/visitors.py: who comes, what counts as growth, and a short run on a fake engine."""
 
+import asyncio
 import os
 import random
 import sys
+import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count, pairwise
 from pathlib import Path
 
 import httpx2
@@ -17,7 +21,7 @@ from perf.visitors import ANSWERED, FINE, Visitors
 from service.errors import Unavailable
 from service.inference.engines.engine import Pixels, Scores
 from tests.fakes import GatedEngine
-from tests.world import free_socket, make_app, png, under_uvicorn
+from tests.world import free_socket, make_app, png, under_uvicorn, until
 
 CHANCE = random.Random(1)
 
@@ -134,6 +138,22 @@ async def test_a_short_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert (out / "soak.csv").read_text().count("\n") == len(seen) + 1
     drawn = (out / "soak.svg").read_text()
     assert all(measure.words in drawn for measure in MEASURES)
+
+
+async def test_a_look_that_was_held_up_is_not_made_up_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several followed it at the same instant: between two of them there is no slope, and what grew was not found."""
+    seen, looks, every_s = list[Sample](), count(), 0.03
+
+    def slow_at_first(_port: int) -> dict[str, float]:
+        time.sleep(6 * every_s if next(looks) == 1 else 0)
+        return defaultdict(float)
+
+    monkeypatch.setattr(module, "metrics", slow_at_first)
+    visitors = Visitors(1, [png(1)], httpx2.AsyncClient())
+    watching = asyncio.create_task(module.watch(every_s, 1, os.getpid(), visitors, seen))
+    await until(lambda: len(seen) == 6)
+    watching.cancel()
+    assert all(one.at_s + every_s / 2 < other.at_s for one, other in pairwise(seen))
 
 
 async def test_a_service_that_goes_ends_the_run(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from service.errors import BadRequest, NotFound, StoreFull
 from service.inference.images import read
 from service.inference.predictions import InputSpec
 from service.training import dataset as module
-from service.training.dataset import Dataset, gather, open_pixels, read_dataset
+from service.training.dataset import Dataset, gather, learned_from, open_pixels, read_dataset
 from service.training.pixels import PixelFile
 from service.training.runs import Runs
 from tests.training.pictures import LIMITS, a_run, gathered, png, two_classes, write
@@ -112,7 +112,7 @@ def test_what_cannot_be_read_is_named_with_its_reason(tmp_path: Path) -> None:
     assert any(name.startswith("dog/large.png: The picture has") for name in notes.unreadable.names)
     assert "dog/gone.png: No such file" in notes.unreadable.names
     assert notes.unlabelled.names == ("cover.png",)
-    assert notes.words() == "Pictures left out: 4 cannot be read, 1 lie in no class's folder."
+    assert notes.words() == "Pictures left out: 4 cannot be read, 1 lies in no class's folder."
 
 
 def test_too_little_is_refused_with_what_was_left_out(tmp_path: Path) -> None:
@@ -146,6 +146,9 @@ def test_an_earlier_run_is_extended(tmp_path: Path) -> None:
     (second.folder / "feedback.csv").write_text("\n".join(["path,label,split,origin", *lines]))
     new = gather(second.order, second, LIMITS, say=lambda done, total: None)
     assert new.samples[:40] == old.samples
+    learned = learned_from(second.id, tmp_path)
+    assert learned == frozenset(sample.sha256 for sample in new.samples if sample.split != "test")
+    assert learned_from("20260101-000000-abcdef", tmp_path) is None
     assert Counter((sample.split, sample.origin) for sample in new.samples[40:]) == {
         ("train", "feedback"): 6, ("validation", "feedback"): 2, ("test", "feedback"): 2,
     }  # fmt: skip

@@ -1,5 +1,6 @@
 """A model measured on labelled pictures, with an engine that answers by colour."""
 
+from hashlib import sha256
 from pathlib import Path
 
 import orjson
@@ -72,6 +73,20 @@ def test_the_document_is_json(tmp_path: Path) -> None:
     assert (document["model"], document["version"], document["pictures"]) == ("fake", "1", "all")
     assert document["evaluation"]["accuracy"]["value"] == 1
     assert document["left_out"]["unreadable"] == {"count": 0, "names": []}
+
+
+def test_pictures_of_its_training_are_counted(tmp_path: Path) -> None:
+    """Measured with what it learned from, a model looked as good as it never is, and nothing said so."""
+    write(tmp_path / "class_9", "red", 2)
+    write(tmp_path / "class_7", "lime")
+    (tmp_path / "class_9" / "bad.png").write_bytes(b"no picture")
+    seen = {sha256((tmp_path / name).read_bytes()).hexdigest() for name in ("class_9/red0.png", "class_9/bad.png")}
+    found = examine(tmp_path, served(), GatedEngine(), LIMITS, say=lambda done, total: None, learned=seen)
+    assert (found.seen, found.document()["seen_in_training"]) == (2, 2), "red1.png has the same bytes as red0.png"
+    assert found.words()[0].startswith("Careful: it had 2 of these 3 pictures in its training")
+    for unsuspicious in (frozenset("0"), None):
+        found = examine(tmp_path, served(), GatedEngine(), LIMITS, say=lambda done, total: None, learned=unsuspicious)
+        assert (found.seen, found.words()) == (None if unsuspicious is None else 0, [found.notes.words()])
 
 
 def test_strange_classes_are_refused_before_the_model_is_loaded(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ async def test_right_and_wrong_are_both_labels(said: Said) -> None:
     """The class that was said when it is right, the one that somebody names when it is wrong."""
     said.add(1, "right")
     said.add(2, "wrong", "dog")
-    assert await said.write() == (Taken(2, 0, 0, 0, 0), {1: "cat", 2: "dog"})
+    assert await said.write() == (Taken(2, 0, 0, 0, {}), {1: "cat", 2: "dog"})
 
 
 async def test_the_newest_word_of_a_person_counts(said: Said) -> None:
@@ -97,7 +97,7 @@ async def test_what_teaches_nothing_is_left_out_and_counted(said: Said) -> None:
     said.add(3, None)
     said.add(4, "wrong", "c\x07t")
     said.add(5, "right", kept=False)
-    assert await said.write() == (Taken(1, 0, 2, 1, 0), {1: "cat"})
+    assert await said.write() == (Taken(1, 0, 2, 1, {}), {1: "cat"})
 
 
 async def test_case_makes_no_new_class(said: Said) -> None:
@@ -112,7 +112,19 @@ async def test_a_new_class_needs_enough_pictures(said: Said) -> None:
     """One person's one unicorn does not keep the others from being learnt from."""
     said.add(1, "right")
     said.add(2, "wrong", "unicorn")
-    assert await said.write() == (Taken(1, 0, 0, 0, 1), {1: "cat"})
+    assert await said.write() == (Taken(1, 0, 0, 0, {"unicorn": 1}), {1: "cat"})
+
+
+async def test_labels_that_were_left_out_are_named_beside_the_run(said: Said) -> None:
+    """They were only counted, and only in the log: now with their pictures, and how many it takes."""
+    said.add(1, "right")
+    for number, label in enumerate(("unicorn", "newt", "newt"), 2):
+        said.add(number, "wrong", label)
+    await said.write()
+    assert feedback.read_told(said.folder) == (
+        "1 picture from feedback. Left out: 3 of new classes with fewer than 5 (unicorn 1, newt 2)."
+    )
+    assert feedback.read_told(said.folder / "none") is None
 
 
 async def test_since_leaves_out_what_is_older(said: Said) -> None:
@@ -143,4 +155,4 @@ async def test_a_reviewer_settles_a_dispute(said: Said) -> None:
         said.add(number, "wrong", "dog", owner="tom")
         said.add(number, "wrong", "dog", owner="boss", reviewed=True)
     said.add(2, "right", owner="eva")
-    assert await said.write() == (Taken(1, 1, 0, 0, 0), {1: "dog"})
+    assert await said.write() == (Taken(1, 1, 0, 0, {}), {1: "dog"})

@@ -48,6 +48,20 @@ def tiny(folder: Path, **changes: Any) -> Run:
     return a_run(folder, two_classes(folder / "pets", each=12), **options)
 
 
+@pytest.fixture(scope="module")
+def school(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with one version, which has been taught for an epoch."""
+    folder = tmp_path_factory.mktemp("school")
+    published(tiny(folder, epochs=1))
+    return folder
+
+
+@pytest.fixture
+def taught(school: Path) -> str:
+    (version,) = Registry(school).list()
+    return version.ref
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("backbone", ["resnet50", "efficientnet_b0"])
 def test_one_epoch_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backbone: str) -> None:
@@ -71,11 +85,10 @@ def test_one_epoch_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, b
 
 
 @pytest.mark.slow
-def test_the_new_layers_learn_first_then_the_last_ones_of_the_backbone(tmp_path: Path) -> None:
+def test_the_new_layers_learn_first_then_the_last_ones_of_the_backbone(school: Path, taught: str) -> None:
     """The backbone's first layers and every batch norm stay what they were; both phases are written down."""
-    taught = published(tiny(tmp_path, epochs=1))
-    run = tiny(tmp_path, weights=taught, epochs=1, fine_tune_epochs=1, fine_tune_learning_rate=1e-4)
-    model, original = fitted(run), loaded(taught, tmp_path)
+    run = tiny(school, weights=taught, epochs=1, fine_tune_epochs=1, fine_tune_learning_rate=1e-4)
+    model, original = fitted(run), loaded(taught, school)
     assert [epoch.phase for epoch in run.epochs()] == ["head", "fine-tuning"]
     layers = zip(original.layers, model.layers, strict=True)
     changed = [type(new).__name__ for old, new in layers if not same_weights(old, new)]
@@ -83,22 +96,20 @@ def test_the_new_layers_learn_first_then_the_last_ones_of_the_backbone(tmp_path:
 
 
 @pytest.mark.slow
-def test_fine_tuning_that_harms_is_undone(tmp_path: Path) -> None:
+def test_fine_tuning_that_harms_is_undone(school: Path, taught: str) -> None:
     """The best epoch of both phases counts."""
-    taught = published(tiny(tmp_path, epochs=1))
     order = {"weights": taught, "epochs": 3, "dropout": 0.0}
-    alone = fitted(run := tiny(tmp_path, **order, fine_tune_epochs=0))
-    model = fitted(other := tiny(tmp_path, **order, fine_tune_epochs=2, fine_tune_learning_rate=1.0))
+    alone = fitted(run := tiny(school, **order, fine_tune_epochs=0))
+    model = fitted(other := tiny(school, **order, fine_tune_epochs=2, fine_tune_learning_rate=1.0))
     assert other.epochs()[-1].val_loss > min(epoch.val_loss for epoch in run.epochs())
     assert all(same_weights(old, new) for old, new in zip(alone.layers, model.layers, strict=True))
 
 
 @pytest.mark.slow
-def test_the_training_loss_is_of_all_pictures(tmp_path: Path) -> None:
+def test_the_training_loss_is_of_all_pictures(school: Path, taught: str) -> None:
     """It was that of the last batch alone."""
-    taught = published(tiny(tmp_path, epochs=1))
     order = {"weights": taught, "epochs": 1, "fine_tune_epochs": 0, "dropout": 0.0, "learning_rate": 1e-9, "batch": 5}
-    model = fitted(run := tiny(tmp_path, **order, class_weights=False))
+    model = fitted(run := tiny(school, **order, class_weights=False))
     rows = (dataset := read_dataset(run.folder)).of("train")
     answers, truth = scores(model, pictures(run.order, run), rows), dataset.labels[rows]
     assert run.epochs()[0].loss == pytest.approx(-np.log(answers[np.arange(len(rows)), truth]).mean(), rel=1e-3)

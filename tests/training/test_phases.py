@@ -76,6 +76,7 @@ def test_the_candidate_is_compared_with_the_served_version(tmp_path: Path, monke
     monkeypatch.setattr(phases, "answers", broken)
     gone_through(run := tiny(tmp_path, seed=2))
     assert report_of(run).gate is None
+    assert (report_of(run).no_gate or "").endswith("cannot be loaded. The engine cannot be loaded.")
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from service.inference.predictions import InputSpec
 
 Runtime = Literal["tensorflow", "openvino"]
 
-FORMAT = 4
+FORMAT = 5
 """Part of every key: raise it when the child makes something else from the same model."""
 KEPT = 6
 """Prepared models kept in the cache (ResNet50 takes 102 MB); the longest unused go."""

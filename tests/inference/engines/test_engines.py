@@ -196,7 +196,8 @@ def test_weights_of_another_architecture_are_refused(runtime: Runtime, cache: Pa
 
 
 def test_a_file_that_is_no_weights_file_is_refused(tmp_path: Path, cache: Path) -> None:
-    """Something else under a weights file's name is a StartError, not a traceback."""
+    """Something else under a weights file's name is a StartError, not a traceback; whatever the runtime, which the
+    child comes to later."""
     nonsense = tmp_path / "x.weights.h5"
     nonsense.write_bytes(b"not HDF5")
     with pytest.raises(StartError, match=re.escape(str(nonsense))):

@@ -6,6 +6,7 @@ import { watchFeedback } from "./feedback.js"
 import { watchHealth } from "./health.js"
 import { watchTray } from "./tray.js"
 import { Uploads } from "./uploads.js"
+import { isZip } from "./zips.js"
 
 const uploads = new Uploads("/")
 const cards = new Cards({
@@ -17,7 +18,12 @@ const cards = new Cards({
   explains: "explains" in document.getElementById("tray").dataset,
 })
 
-watchTray(document.getElementById("tray"), document.getElementById("tray-message"), (files) => cards.add(files))
+const message = document.getElementById("tray-message")
+watchTray(document.getElementById("tray"), message, (files) => {
+  const zips = files.filter(isZip)
+  if (zips.length) message.replaceChildren(`${zips[0].name} is a zip archive: bring it to `, toBulk(), ".")
+  cards.add(files.filter((file) => !zips.includes(file)))
+})
 document.getElementById("clear").addEventListener("click", () => {
   cards.clear()
   document.getElementById("file").focus()
@@ -25,3 +31,10 @@ document.getElementById("clear").addEventListener("click", () => {
 watchFeedback((element) => cards.fileOf(element), document.getElementById("tray").dataset.keepImages !== "none")
 watchCombobox(document.getElementById("cards"))
 watchHealth(document.getElementById("health"))
+
+function toBulk() {
+  const link = document.createElement("a")
+  link.href = "/jobs"
+  link.textContent = "Bulk"
+  return link
+}

@@ -23,3 +23,7 @@ function choose(dataset) {
   select.querySelector('option[value=""]')?.remove() // that there is none
   select.add(new Option(dataset.dataset.name, dataset.dataset.id, true, true), 0)
 }
+
+document.getElementById("begin").addEventListener("invalid", ({ target }) => { // else the browser could not show which
+  target.closest("details")?.setAttribute("open", "")
+}, true)

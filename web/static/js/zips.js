@@ -3,6 +3,8 @@
 import { watchTray } from "./tray.js"
 import { Uploads } from "./uploads.js"
 
+export const isZip = (file) => /\.zip$/i.test(file.name) || /zip/.test(file.type)
+
 export function watchZips({ address, list, otherwise, announce, onArrived = () => {} }) {
   const uploads = new Uploads(address)
   const form = document.getElementById("zips")
@@ -13,7 +15,7 @@ export function watchZips({ address, list, otherwise, announce, onArrived = () =
   })
 
   function fits(file) {
-    if (!/\.zip$/i.test(file.name) && !/zip/.test(file.type)) {
+    if (!isZip(file)) {
       message.textContent = `${file.name} is no zip. ${otherwise}`
     } else if (file.size > Number(form.dataset.maxBytes)) {
       message.textContent = `${file.name} is too large: the limit is ${form.dataset.maxBytes / 2 ** 20} MiB. Split it.`
