@@ -80,6 +80,15 @@ async def test_tiny_chunks_of_a_refused_body_are_not_looked_at(tmp_path: Path, m
     assert 0 < calls < 20_000
 
 
+async def test_nonsense_behind_a_refusal_is_no_fault_of_ours(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A second answer was written behind the end of the first: an error in the log for each such client."""
+    async with under_uvicorn(make_app(tmp_path, max_image_bytes=100_000)) as port, raw(port) as client:
+        await client.send(head("/nowhere", "Transfer-Encoding: chunked"))
+        assert (await client.answer()).status == 404
+        await client.push(b"nonsense" * 1000)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
 async def test_too_many_headers_are_refused_before_the_rest_is_read(tmp_path: Path) -> None:
     """A quarter of a megabyte of them came in one read."""
     async with under_uvicorn(make_app(tmp_path)) as port, raw(port) as client:

@@ -62,6 +62,7 @@ MAY_IMPORT = {
         "credentials",
         "data_folder",
         "doctor",
+        "memory",
         "models",
         "observe",
         "options",

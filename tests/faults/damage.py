@@ -183,7 +183,7 @@ def pixel_bombs() -> dict[str, bytes]:
         "webp canvas": b"RIFF" + struct.pack("<I", len(vp8x) + 4) + b"WEBP" + vp8x,
         "webp lossless": b"RIFF\x20\0\0\0WEBPVP8L\x14\0\0\0\x2f\xff\xff\xff\x0f" + b"\0" * 19,
         "webp lossy": b"RIFF\x20\0\0\0WEBPVP8 \x14\0\0\0\x10\0\0\x9d\x01\x2a\xff\x3f\xff\x3f" + b"\0" * 10,
-        "bmp": b"BM" + b"\0" * 12 + struct.pack("<IiiHHI", 40, 100_000, -100_000, 1, 24, 0) + b"\0" * 20,
+        "bmp": b"BM" + b"\0" * 12 + struct.pack("<IiiHHI", 40, 60_000, -60_000, 1, 24, 0) + b"\0" * 20,
         "tiff": tiff(strips | {256: 300_000, 257: 300_000}),
         "column": png(1, 65_536),
     }

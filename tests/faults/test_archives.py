@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import tracemalloc
+import unicodedata
 import zlib
 from io import BytesIO
 from pathlib import Path
@@ -11,7 +12,7 @@ from tempfile import TemporaryDirectory
 from zipfile import ZipFile
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from service.bulk.archive import open_archive
@@ -145,10 +146,19 @@ def test_unsafe_name(raw: bytes, tmp_path: Path) -> None:
         assert not good.unsafe_name
 
 
+ODD_LETTERS = "\0\x1b\x7f\x85\u061c\u200f\u2028\u202e\u2066\ufeff\ufffe\ud800\udfff/\\.:"
+NAMES = st.binary(max_size=40) | st.text(st.sampled_from(ODD_LETTERS) | st.characters(), max_size=12).map(
+    lambda name: name.encode("utf-8", "surrogatepass")
+)
+TURNS_WRITING = {"LRE", "LRO", "RLE", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+
+
 @settings(deadline=None)  # each example is a file, and the disk has its own pace
-@given(st.binary(max_size=40), st.booleans(), st.none() | st.binary(max_size=40))
+@given(NAMES, st.booleans(), st.none() | NAMES)
+@example(raw="\u202egnp.exe\u2066/\u2028\u200fa".encode(), flagged=True, path=None)
 def test_any_name(raw: bytes, flagged: bool, path: bytes | None) -> None:
-    """Whatever bytes a name has, what is shown is valid UTF-8 without control characters, and so is the label."""
+    """Whatever bytes a name has, what is shown is valid UTF-8 without control characters, or ones that turn the
+    direction of writing, and so is the label."""
     extra = b"" if path is None else unicode_path(raw, path)
     with TemporaryDirectory() as folder:
         file = Path(folder, "job.zip")
@@ -158,7 +168,8 @@ def test_any_name(raw: bytes, flagged: bool, path: bytes | None) -> None:
     for text in (entry.name, entry.folder or "x"):
         assert text
         assert text.encode().decode() == text
-        assert not any(ord(letter) < 32 or 0x7F <= ord(letter) < 0xA0 for letter in text)
+        assert not {"Cc", "Cs", "Zl", "Zp"} & set(map(unicodedata.category, text))
+        assert not TURNS_WRITING & set(map(unicodedata.bidirectional, text))
         assert not text.startswith("/")
 
 

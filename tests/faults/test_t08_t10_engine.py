@@ -41,13 +41,19 @@ def is_out_of_memory(scores: Scores) -> Scores:
     raise MemoryError
 
 
+def looks_like_a_client_that_left(scores: Scores) -> Scores:
+    raise asyncio.CancelledError
+
+
 FAULTS = [
     pytest.param(ends_thread, id="SystemExit"),
     pytest.param(is_out_of_iterations, id="StopIteration"),
     pytest.param(is_out_of_memory, id="MemoryError"),
+    pytest.param(looks_like_a_client_that_left, id="CancelledError"),
     pytest.param(lambda scores: scores[:0], id="no rows"),
     pytest.param(lambda scores: scores[:, :-1], id="wrong shape"),
     pytest.param(lambda scores: scores * np.nan, id="NaN"),
+    pytest.param(lambda scores: scores + np.float32(np.inf), id="infinity"),
 ]
 
 

@@ -241,13 +241,15 @@ async def test_a_rerun_waits_for_a_model(tmp_path: Path) -> None:
 
 
 async def test_a_thumbnail_is_small_and_asked_for_each_time(world: World) -> None:
-    """A JPEG within 128 pixels, only for its owner's browser; unchanged it is a 304, and gone it is a 404."""
-    await world.predict(png(200, size=300), world.ada)
+    """A JPEG of our own making within 128 pixels, only for its owner's browser, with nothing of what stood behind the
+    picture; unchanged it is a 304, and gone it is a 404."""
+    await world.predict(png(200, size=300) + b"<script>alert(1)</script>", world.ada)
     (row,) = await world.rows(world.ada)
     address = f"/api/history/{row['id']}/picture"
     answer = await world.client.get(address, headers=world.ada)
-    assert Image.open(io.BytesIO(answer.content)).size == (128, 128)
-    assert answer.headers["content-type"] == "image/jpeg"
+    shown = Image.open(io.BytesIO(answer.content))
+    assert (shown.format, shown.size, b"script" in answer.content) == ("JPEG", (128, 128), False)
+    assert (answer.headers["content-type"], answer.headers["x-content-type-options"]) == ("image/jpeg", "nosniff")
     assert answer.headers["cache-control"] == "private, no-cache"
     again = world.ada | {"if-none-match": answer.headers["etag"]}
     assert (await world.client.get(address, headers=again)).status_code == 304

@@ -156,6 +156,17 @@ async def test_of_two_at_once_the_second_is_refused(tmp_path: Path) -> None:
         assert desk.activation.served == refs[0]
 
 
+async def test_nothing_else_is_done_while_a_model_is_brought_in(tmp_path: Path) -> None:
+    """T34: to go back, or to try another out, has to wait as well."""
+    async with open_desk(tmp_path) as desk:
+        first, second = desk.put(b"one").ref, desk.put(b"two").ref
+        await desk.activation.activate(first)
+        both = desk.activation.roll_back(), desk.activation.try_out(first, 0.5)
+        outcomes = await asyncio.gather(desk.activation.activate(second), *both, return_exceptions=True)
+        assert desk.activation.served == second
+        assert [str(outcome)[:36] for outcome in outcomes[1:]] == ["Another model is being brought in ju"] * 2
+
+
 async def test_a_choice_that_cannot_be_written_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Or the next start would serve another model than everybody thinks."""
     async with open_desk(tmp_path) as desk:
