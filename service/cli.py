@@ -16,6 +16,7 @@ from service.cli_models import models
 from service.cli_train import evaluate, train
 from service.cli_users import users
 from service.data_folder import claimed
+from service.memory import one_arena
 from service.options import DataDir, console, or_exit, read_settings, with_settings
 from service.settings import Settings
 
@@ -36,6 +37,7 @@ Token = Annotated[str | None, typer.Option(envvar="GLIMT_TOKEN", show_envvar=Fal
 
 def serve(settings: Settings) -> None:
     """Start the service. Every option is also an environment variable, GLIMT_<NAME>."""
+    one_arena()
     from service.server import Stopped
 
     try:

@@ -1,6 +1,7 @@
 """The `glimt` command as a person meets it: its words and exit codes."""
 
 import http.server
+import json
 import os
 import re
 import shutil
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import threading
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import orjson
@@ -21,16 +23,34 @@ DEMO = ROOT / "service/models/demo"
 DIGIT = ROOT / "web/static/examples/digit-7.png"
 
 
-def glimt(*arguments: str, data: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run it with its data in `data`, without network (the weights' site is a closed port)."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith("GLIMT_")}
-    env |= {"GLIMT_DATA_DIR": str(data), "GLIMT_WEIGHTS_SITE": "http://127.0.0.1:9", "KERAS_HOME": str(data)}
-    env |= {"COLUMNS": "200", **environment}
-    command = [sys.executable, "-m", "service", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120, check=False)
+class Commands:
+    """`glimt` as command_service.py runs it, with what it says in `folder`."""
+
+    def __init__(self, service: subprocess.Popen[str], folder: Path) -> None:
+        self._service, self._folder = service, folder
+
+    def __call__(self, *arguments: str, data: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run it with its data in `data`, without network (the weights' site is a closed port)."""
+        assert self._service.stdin
+        assert self._service.stdout
+        env = {name: value for name, value in os.environ.items() if not name.startswith("GLIMT_")}
+        env |= {"GLIMT_DATA_DIR": str(data), "GLIMT_WEIGHTS_SITE": "http://127.0.0.1:9", "KERAS_HOME": str(data)}
+        env |= {"COLUMNS": "200", **environment}
+        out, errors = self._folder / "out", self._folder / "errors"
+        self._service.stdin.write(json.dumps([arguments, env, str(out), str(errors)]) + "\n")
+        self._service.stdin.flush()
+        code = int(self._service.stdout.readline())
+        return subprocess.CompletedProcess(arguments, code, out.read_text(), errors.read_text())
 
 
-def test_every_setting_is_in_the_help(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def glimt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
+    command, pipe = [sys.executable, "-m", "tests.command_service"], subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=ROOT) as service:
+        yield Commands(service, tmp_path_factory.mktemp("said"))
+
+
+def test_every_setting_is_in_the_help(glimt: Commands, tmp_path: Path) -> None:
     """Each with its option, its default and its environment variable."""
     words = " ".join(glimt("serve", "--help", data=tmp_path).stdout.split())
     for name in Settings.model_fields:
@@ -67,7 +87,9 @@ def test_every_setting_is_in_the_readme() -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_mistakes_get_words_and_an_exit_code(tmp_path: Path, arguments: list[str], code: int, words: str) -> None:
+def test_mistakes_get_words_and_an_exit_code(
+    glimt: Commands, tmp_path: Path, arguments: list[str], code: int, words: str
+) -> None:
     """2 for a bad option, 3 when nothing can be served, 1 when a picture failed; never a stack trace."""
     result = glimt(*arguments, data=tmp_path, GLIMT_MODEL="demo" if arguments[0] == "classify" else "resnet50")
     assert result.returncode == code, result.stderr
@@ -75,14 +97,14 @@ def test_mistakes_get_words_and_an_exit_code(tmp_path: Path, arguments: list[str
     assert "Traceback" not in result.stderr
 
 
-def test_bad_environment_is_named(tmp_path: Path) -> None:
+def test_bad_environment_is_named(glimt: Commands, tmp_path: Path) -> None:
     """A typo in a variable's value ends the start with the variable's name."""
     result = glimt("serve", data=tmp_path, GLIMT_MAX_BATCH="many")
     assert result.returncode == 2
     assert "GLIMT_MAX_BATCH" in result.stderr
 
 
-def test_flipped_byte_names_the_file(tmp_path: Path) -> None:
+def test_flipped_byte_names_the_file(glimt: Commands, tmp_path: Path) -> None:
     """A version whose file is not what its manifest says does not start: exit code 3 and the file's name."""
     for name in ("classes.tsv", "demo.weights.h5"):
         version = tmp_path / name
@@ -95,7 +117,7 @@ def test_flipped_byte_names_the_file(tmp_path: Path) -> None:
         assert f"{version / name} is damaged" in result.stderr
 
 
-def test_unusable_database_is_left_alone(tmp_path: Path) -> None:
+def test_unusable_database_is_left_alone(glimt: Commands, tmp_path: Path) -> None:
     """T18: exit code 3, in words, and the file is as it was."""
     (tmp_path / "glimt.db").write_text("my diary, not a database")
     result = glimt("serve", "--model", "demo", data=tmp_path)
@@ -104,7 +126,7 @@ def test_unusable_database_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "glimt.db").read_text() == "my diary, not a database"
 
 
-def test_doctor_says_what_would_be_served_and_why(tmp_path: Path) -> None:
+def test_doctor_says_what_would_be_served_and_why(glimt: Commands, tmp_path: Path) -> None:
     """Without network and weights: that a start would end at the demo model."""
     result = glimt("doctor", data=tmp_path)
     assert result.returncode == 0
@@ -113,7 +135,7 @@ def test_doctor_says_what_would_be_served_and_why(tmp_path: Path) -> None:
     assert "serves the demo model" in result.stdout
 
 
-def test_classify_by_what_is_not_glimt(tmp_path: Path) -> None:
+def test_classify_by_what_is_not_glimt(glimt: Commands, tmp_path: Path) -> None:
     """Another program at the URL, or none, is said in words for each picture; never a stack trace."""
 
     class Other(http.server.BaseHTTPRequestHandler):
@@ -138,7 +160,7 @@ def test_classify_by_what_is_not_glimt(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("prepared_models")
-def test_classify_files_here(tmp_path: Path) -> None:
+def test_classify_files_here(glimt: Commands, tmp_path: Path) -> None:
     """A file, a folder and a zip, a damaged one among them: a line each, exit code 1 for the damaged one."""
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder/bad.png").write_bytes(png(1)[:50])

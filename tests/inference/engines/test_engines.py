@@ -123,6 +123,15 @@ def test_equals_plain_keras_alone_and_in_a_batch(
     np.testing.assert_allclose(together.sum(axis=1), 1, atol=1e-3)
 
 
+def test_every_picture_of_a_large_batch_gets_its_own_answer(runtime: Runtime, cache: Path) -> None:
+    """With many more chunks than streams, and a rest, each row is what the picture gets alone; so is the next batch."""
+    with loaded(runtime, build_demo, DEMO_WEIGHTS, SMALL, cache) as engine:
+        for n in (67, 20):
+            batch = pixels(n, SMALL, seed=n)
+            alone = np.concatenate([engine.predict(batch[i : i + 1]) for i in range(n)])
+            np.testing.assert_allclose(engine.predict(batch), alone, atol=1e-5, rtol=0)
+
+
 def test_folding_with_biases_and_statistics_changes_no_answer(runtime: Runtime, tmp_path: Path, cache: Path) -> None:
     """ResNet50 as trained has biases and statistics far from their initial values: they are folded right."""
     keras = pytest.importorskip("keras")
