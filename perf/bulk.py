@@ -34,7 +34,7 @@ from pathlib import Path
 import numpy as np
 from service.construction import make_engine
 from service.inference import images
-from service.models.served import choose
+from service.models.choice import choose
 from service.settings import Settings
 from service.tuning.pictures import Distinct, photos
 settings = Settings(**dict(pair.split("=", 1) for pair in sys.argv[2:]))

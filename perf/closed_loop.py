@@ -40,7 +40,7 @@ import sys, time
 import numpy as np
 from pathlib import Path
 from service.construction import make_engine
-from service.models.served import choose
+from service.models.choice import choose
 from service.settings import Settings
 settings = Settings(**dict(pair.split("=", 1) for pair in sys.argv[1:]))
 served = choose(settings)

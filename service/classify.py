@@ -27,7 +27,7 @@ from service.errors import BadRequest, Forbidden, GlimtError, Unavailable
 from service.http.classify import prediction_document
 from service.http.problems import problem
 from service.inference.classifier import Classifier
-from service.models.served import choose
+from service.models.choice import choose
 from service.remote_job import RemoteJob
 from service.settings import Settings
 from service.terminal import printable

@@ -49,8 +49,8 @@ def serve(settings: Settings) -> None:
 def run_service(settings: Settings) -> int:
     """Until it is stopped; the exit code. Raises StartError, and Stopped for a signal."""
     from service.app import create_app
+    from service.models.choice import choose
     from service.models.registry import Registry
-    from service.models.served import choose
     from service.observe import configure_logging
     from service.server import Server
 

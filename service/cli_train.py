@@ -231,7 +231,7 @@ def _evaluate(data: Path, settings: Settings, *, as_json: bool) -> None:
 
     from service.construction import make_engine
     from service.inference.images import Limits
-    from service.models.served import choose
+    from service.models.choice import choose
     from service.training.dataset import learned_from
     from service.training.examination import examine
 

@@ -13,7 +13,7 @@ from service.errors import StartError
 from service.inference.calibration import best, curve_file, read_curve
 from service.inference.engines.choice import runtime
 from service.inference.engines.prepared import version_of
-from service.models.served import choose, explain, to_download
+from service.models.choice import choose, explain, to_download
 from service.settings import Settings
 
 

@@ -12,8 +12,9 @@ from service.inference.predictions import ModelInfo
 from service.inference.serving import Serving
 from service.inference.shadow import Shadow, ShadowResult
 from service.inference.worker import Worker
+from service.models.choice import configured, registered
 from service.models.registry import Pointer, Registry
-from service.models.served import ServedModel, configured, registered
+from service.models.served import ServedModel
 from service.models.versions import ModelVersion
 from service.settings import Settings
 

@@ -1,24 +1,20 @@
-"""Which model is served, and why: CONTRACTS §2. Decides, finds and checks files; loads nothing."""
+"""A model that can be served: what its files are, and that they belong together. Loads nothing."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from service.errors import FileDamaged, ModelUnavailable, NotFound
+from service.errors import FileDamaged, ModelUnavailable
 from service.files import sha256
 from service.inference.engines.choice import runtime
 from service.inference.labels import ClassTable
 from service.inference.predictions import InputSpec, ModelInfo
-from service.models.architectures import ARCHITECTURES, Architecture, OfficialWeights, trained
-from service.models.registry import Registry
-from service.models.versions import MANIFEST, ModelVersion, read_manifest, read_version, short_version
-from service.models.weights import cached, obtain, places
+from service.models.architectures import ARCHITECTURES, Architecture, trained
+from service.models.versions import ModelVersion, short_version
 from service.settings import Settings
 
-HERE = Path(__file__).parent
-DEMO = HERE / "demo"
-IMAGENET_CLASSES = HERE / "imagenet_classes.tsv"
-RANDOM_VERSION = "seed-0"
-"""Random weights are drawn from seed 0, so their scores are the same everywhere."""
+_HERE = Path(__file__).parent
+DEMO = _HERE / "demo"
+IMAGENET_CLASSES = _HERE / "imagenet_classes.tsv"
 
 
 @dataclass(frozen=True)
@@ -61,190 +57,10 @@ class ServedModel:
         return self.notice
 
 
-def choose(settings: Settings) -> ServedModel:
-    """The model these settings ask for; downloads its weights if need be.
-
-    When the user named neither model nor weights it is the one that was activated, if any; and only then, and with
-    `settings.fallback`, the demo model takes the place of one that cannot be had. Raises ModelUnavailable or
-    FileDamaged, whose detail names the way out.
-    """
-    if activated := _activated(settings):
-        return activated
-    return configured(settings)
-
-
-def configured(settings: Settings) -> ServedModel:
-    """As `choose`, whatever was activated."""
-    try:
-        return _named(settings)
-    except (ModelUnavailable, FileDamaged) as error:
-        if settings.named_a_model or not settings.fallback:
-            raise
-        notice = (
-            f"The demo model answers, and it knows only handwritten digits, because the ImageNet weights of "
-            f"{settings.model} could not be had."
-        )
-        found = "What is on its machine is damaged" if isinstance(error, FileDamaged) else "They are not on its machine"
-        return _demo(
-            settings,
-            f"{notice} {error.detail}",
-            plain=f"{notice} {found}, and could not be downloaded. Ways out for whoever runs it: connect it to the "
-            f"network and start it again; or scripts/serve --model {settings.model} --weights FILE. Its first words on "
-            "the console say more.",
-            why=f"The demo model, because the weights of {settings.model} cannot be had: {error.detail}",
-        )
-
-
-def registered(ref: str, settings: Settings) -> ServedModel:
-    """A version of the registry, every file checked. Raises NotFound, ModelUnavailable, FileDamaged."""
-    registry = Registry(settings.data_path)
-    version = registry.read(ref)
-    why = f"{version.ref} from {registry.folder}."
-    return _serve_version(version, settings, weights=_called(version), why=why)
-
-
-def _activated(settings: Settings) -> ServedModel | None:
-    ref = None if settings.named_a_model else Registry(settings.data_path).pointer().served
-    if ref is None:
-        return None
-    try:
-        found = registered(ref, settings)
-    except (NotFound, ModelUnavailable, FileDamaged) as error:
-        raise ModelUnavailable(
-            f"{ref}, which was activated, cannot be served: {error.detail} Ways out: glimt models roll-back; glimt "
-            "models activate another one; or name one with --model."
-        ) from error
-    return replace(found, why=f"{found.why} It was activated.")
-
-
-def explain(settings: Settings) -> str:
-    """What `choose` would serve and why, in a sentence or two, without downloading anything."""
-    if activated := _activated(settings):
-        return activated.why
-    official = to_download(settings)
-    if official:
-        otherwise = "fails" if settings.named_a_model or not settings.fallback else "serves the demo model"
-        return (
-            f"{settings.model}: its ImageNet weights are not on this machine. The start downloads "
-            f"{official.file_name} from {settings.weights_site}, and {otherwise} if it cannot."
-        )
-    return choose(settings).why
-
-
-def to_download(settings: Settings) -> OfficialWeights | None:
-    """The official weights that `choose` would have to fetch first."""
-    architecture = ARCHITECTURES.get(settings.model)
-    official = architecture.official if architecture and settings.weights == "imagenet" else None
-    return official if official and cached(official, settings) is None else None
-
-
-def _named(settings: Settings) -> ServedModel:
-    """What was asked for, or the reason why not."""
-    if settings.weights not in ("imagenet", "random"):
-        return _from_path(Path(settings.weights).expanduser().absolute(), settings)
-    if settings.model not in ARCHITECTURES:
-        return _from_registry(settings)
-    architecture = ARCHITECTURES[settings.model]
-    if settings.weights == "random":
-        return _random(architecture, settings)
-    if architecture.official is None:
-        return _demo(
-            settings,
-            "The demo model answers, as asked for with --model demo. It knows only handwritten digits. "
-            "For a thousand kinds of things: scripts/serve --model resnet50",
-            why="The demo model, because --model demo asks for it.",
-        )
-    return _official(architecture, settings)
-
-
-def _official(architecture: Architecture, settings: Settings) -> ServedModel:
-    official = architecture.official
-    assert official is not None
-    own, _ = places(official, settings)
-    try:
-        path = obtain(official, settings)
-    except (ModelUnavailable, FileDamaged) as error:
-        raise type(error)(
-            f"{error.detail} Ways out: connect to the network and start again; or put {official.file_name} at {own}; "
-            f"or scripts/serve --model {architecture.name} --weights FILE; or --model demo for a toy."
-        ) from error
-    checked = "hash checked" if official.md5 else "Keras publishes no hash for it"
-    return _serve(
-        architecture,
-        settings,
-        path,
-        "imagenet",
-        f"{architecture.name} with the ImageNet weights in {path} ({checked}).",
-    )
-
-
-def _random(architecture: Architecture, settings: Settings) -> ServedModel:
-    notice = (
-        f"{architecture.name} answers with random weights, as asked for with --weights random: good for load tests, "
-        f"but the labels mean nothing. For real answers: scripts/serve --model {architecture.name}"
-    )
-    return ServedModel(
-        info=ModelInfo(architecture.name, RANDOM_VERSION, runtime(settings.engine), "random"),
-        architecture=architecture,
-        input=architecture.input,
-        classes=_classes(architecture),
-        weights_file=None,
-        is_demo=False,
-        notice=notice,
-        why=f"{architecture.name} with random weights, because --weights random asks for them.",
-    )
-
-
-def _demo(settings: Settings, notice: str, why: str, plain: str | None = None) -> ServedModel:
-    found = _serve_version(read_version(DEMO), settings, weights="demo", is_demo=True, notice=notice, why=why)
-    return replace(found, plain=plain)
-
-
-def _from_registry(settings: Settings) -> ServedModel:
-    if "weights" in settings.model_fields_set:
-        raise ModelUnavailable(f"--weights cannot be combined with {settings.model!r}, which has its own weights.")
-    try:
-        return registered(settings.model, settings)
-    except NotFound as error:
-        known = ", ".join(ARCHITECTURES)
-        raise ModelUnavailable(f"{error.detail} Nor is it one of {known}. `glimt models` lists all.") from error
-
-
-def _from_path(path: Path, settings: Settings) -> ServedModel:
-    """--weights PATH: a version's folder, a file of one (then all its files are checked), or a lone weights file."""
-    if not path.exists():
-        raise ModelUnavailable(f"The weights file {path} does not exist. Way out: name one that does with --weights.")
-    directory = path if path.is_dir() else path.parent
-    if path.is_dir() or _is_listed(path):
-        return _from_version(read_version(directory), directory, settings)
-    if settings.model not in ARCHITECTURES:
-        raise ModelUnavailable(
-            f"--weights {path} needs the architecture it was made for: --model {', '.join(ARCHITECTURES)}."
-        )
-    architecture = ARCHITECTURES[settings.model]
-    why = f"{architecture.name} with the weights in {path}, because --weights names it."
-    return _serve(architecture, settings, path, path.name, why)
-
-
-def _is_listed(path: Path) -> bool:
-    return (path.parent / MANIFEST).is_file() and path.name in read_manifest(path.parent).files
-
-
-def _from_version(version: ModelVersion, directory: Path, settings: Settings) -> ServedModel:
-    if "model" in settings.model_fields_set and settings.model not in (version.architecture, version.name):
-        raise ModelUnavailable(
-            f"{directory} holds weights of {version.architecture}, not of {settings.model}. "
-            f"Way out: --model {version.architecture}"
-        )
-    return _serve_version(
-        version,
-        settings,
-        weights=_called(version),
-        why=f"{version.name} {version.version} in {directory}, because --weights names it.",
-    )
-
-
-def _serve(architecture: Architecture, settings: Settings, weights_file: Path, weights: str, why: str) -> ServedModel:
+def serve_weights(
+    architecture: Architecture, settings: Settings, weights_file: Path, weights: str, why: str
+) -> ServedModel:
+    """A lone file of weights. Raises ModelUnavailable."""
     try:
         version = short_version(sha256(weights_file))
     except OSError as error:
@@ -253,7 +69,7 @@ def _serve(architecture: Architecture, settings: Settings, weights_file: Path, w
         info=ModelInfo(architecture.name, version, runtime(settings.engine), weights),
         architecture=architecture,
         input=architecture.input,
-        classes=_classes(architecture),
+        classes=usual_classes(architecture),
         weights_file=weights_file,
         is_demo=False,
         notice=None,
@@ -261,11 +77,12 @@ def _serve(architecture: Architecture, settings: Settings, weights_file: Path, w
     )
 
 
-def _called(version: ModelVersion) -> str:
+def called(version: ModelVersion) -> str:
+    """What its weights are called in answers."""
     return version.weights.name if version.precision == "float32" else version.precision
 
 
-def _serve_version(
+def serve_version(
     version: ModelVersion,
     settings: Settings,
     *,
@@ -274,6 +91,7 @@ def _serve_version(
     is_demo: bool = False,
     notice: str | None = None,
 ) -> ServedModel:
+    """A version, whose files were checked. Raises ModelUnavailable and FileDamaged."""
     architecture = trained(version.recipe) if version.recipe else ARCHITECTURES.get(version.architecture)
     if architecture is None:
         raise ModelUnavailable(
@@ -310,6 +128,6 @@ def _words(wanted: InputSpec) -> str:
     return f"{wanted.size} pixels a side, {wanted.normalisation}"
 
 
-def _classes(architecture: Architecture) -> ClassTable:
+def usual_classes(architecture: Architecture) -> ClassTable:
     """The classes an architecture answers when no version says otherwise."""
     return ClassTable.read(IMAGENET_CLASSES if architecture.official else DEMO / "classes.tsv")

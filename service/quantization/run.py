@@ -22,8 +22,9 @@ from service.inference.engines.prepared import PROBE, prepare_once
 from service.inference.engines.quantizing import WEIGHTS, layers, quantize, require_nncf, worst_layers
 from service.inference.images import Limits
 from service.inference.predictions import InputSpec
+from service.models.choice import choose
 from service.models.registry import Registry, check_name
-from service.models.served import ServedModel, choose
+from service.models.served import ServedModel
 from service.models.versions import ModelVersion
 from service.quantization.pictures import Labels, PictureSets, gather
 from service.quantization.quality import Quality, commonest_share

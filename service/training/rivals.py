@@ -5,8 +5,9 @@ from PIL import Image
 
 from service.errors import FileDamaged, ModelUnavailable
 from service.inference.engines.engine import Pixels, Scores
+from service.models.choice import choose, registered, to_download
 from service.models.registry import Registry
-from service.models.served import ServedModel, choose, registered, to_download
+from service.models.served import ServedModel
 from service.settings import Settings
 from service.training.fitting import AT_ONCE, Rows, Tick
 from service.training.orders import Order

@@ -16,7 +16,7 @@ import pytest
 from service.app import create_app
 from service.construction import make_engine
 from service.inference import images
-from service.models.served import choose
+from service.models.choice import choose
 from service.settings import Settings
 from tests.world import under_uvicorn
 

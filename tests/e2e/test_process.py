@@ -128,7 +128,7 @@ import asyncio, sys
 from pathlib import Path
 from service.app import create_app
 from service.construction import make_engine
-from service.models.served import choose
+from service.models.choice import choose
 from service.settings import Settings
 
 async def answer():

@@ -14,7 +14,7 @@ from playwright.async_api import Browser, Page, expect
 
 from service.app import WEB, Glimt, create_app
 from service.http.access import SESSION_COOKIE
-from service.models.served import choose
+from service.models.choice import choose
 from service.settings import Settings
 from service.store.feedback import FeedbackRow, FeedbackStore
 from tests.e2e.browsing import Visitors, in_the_one_chromium, visiting

@@ -13,7 +13,7 @@ from service.inference.images import Limits
 from service.inference.serving import Serving
 from service.inference.shadow import Shadow
 from service.inference.worker import Worker
-from service.models import served
+from service.models import choice
 from service.models.activation import Activation
 from service.models.served import ServedModel
 from service.models.versions import ModelVersion
@@ -245,7 +245,7 @@ async def test_a_drain_that_begins_while_its_files_are_checked(tmp_path: Path, m
 
         def registered(ref: str, settings: Settings) -> ServedModel:
             desk.draining.set()
-            return served.registered(ref, settings)
+            return choice.registered(ref, settings)
 
         monkeypatch.setattr("service.models.activation.registered", registered)
         with pytest.raises(Draining):

@@ -15,8 +15,8 @@ from service.app import create_app
 from service.construction import make_engine
 from service.data_folder import claimed
 from service.errors import BadRequest, ModelUnavailable, StartError
+from service.models.choice import choose
 from service.models.registry import Registry
-from service.models.served import choose
 from service.quantization.run import Order, run, to_serve
 from service.settings import Settings
 from tests.models.shelf import put

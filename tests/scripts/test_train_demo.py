@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from service.construction import make_engine
-from service.models.served import choose
+from service.models.choice import choose
 from service.settings import Settings
 
 

@@ -12,8 +12,8 @@ from service.construction import make_engine
 from service.errors import BadRequest
 from service.inference.engines.preparing import load_weights
 from service.models.architectures import build_trained
+from service.models.choice import registered
 from service.models.registry import Registry
-from service.models.served import registered
 from service.settings import Settings
 from service.training import fitting, phases
 from service.training.calibration import scaled

@@ -8,8 +8,9 @@ from service.errors import FileDamaged, ModelUnavailable
 from service.inference.labels import ClassTable
 from service.inference.predictions import InputSpec
 from service.models.architectures import ARCHITECTURES, Recipe, input_of
+from service.models.choice import choose, explain
 from service.models.registry import Registry
-from service.models.served import DEMO, choose, explain
+from service.models.served import DEMO
 from service.models.versions import ModelVersion, read_version
 from service.settings import Settings
 from tests.models.site import Site, running
