@@ -10,7 +10,6 @@ Variants take turns; a figure is the least of the rounds, because on a busy mach
 """
 
 import argparse
-import asyncio
 import hashlib
 import os
 import tempfile
@@ -33,6 +32,7 @@ from service.http import classify, middleware
 from service.http.query import read_query
 from service.inference import images
 from service.inference.batches import Outcome
+from service.inference.decoding import Decoded
 from service.inference.engine_thread import Scored
 from service.inference.labels import top_k
 from service.inference.predictions import ImageInfo, ModelInfo, Prediction, Receipt
@@ -56,16 +56,6 @@ def swapped(holder: Any, name: str, value: Any) -> Iterator[None]:
         setattr(holder, name, before)
 
 
-class SameThread:
-    """A loop whose executors are the caller's thread."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.time = loop.time
-
-    async def run_in_executor(self, _executor: object, call: Callable[..., Any], *arguments: Any) -> Any:
-        return call(*arguments)
-
-
 Off = tuple[Any, str, Any]
 """holder, attribute, what stands there instead."""
 
@@ -73,6 +63,7 @@ Off = tuple[Any, str, Any]
 def parts(app: Glimt) -> dict[str, list[Off]]:
     """Each part of a request's way that can be taken out, and how."""
     classifier, worker, metrics = app.house.classifier, app.house.worker, app.house.metrics
+    decoders = classifier._decoders
     inner = Starlette.build_middleware_stack(app)
     scored = Scored(np.full(CLASSES, 1 / CLASSES, np.float32), worker.serving, 0.0)
 
@@ -85,13 +76,17 @@ def parts(app: Glimt) -> dict[str, list[Off]]:
     async def no_watch(request: Request, work: Awaitable[Any]) -> Any:
         return await work
 
+    async def decode_here(*asked: Any) -> Decoded:
+        data, profile, spec, _, sha256 = asked
+        return decoders.read(data, profile, spec, sha256)
+
     async def no_digest(data: bytes) -> str:
         return data[-8:].hex()
 
     def silent(*_: Any, **__: Any) -> None:
         pass
 
-    decode = (classifier, "_loop", SameThread(classifier._loop))
+    decode = (decoders, "decode", decode_here)
     infer = (worker._current, "call", ask_directly)
     no_cache = classifier._settings.model_copy(update={"cache_entries": 0})
     return {
@@ -105,7 +100,7 @@ def parts(app: Glimt) -> dict[str, list[Off]]:
             (classifier._batcher, "_observe", silent),
         ],
         "watching for the client to leave": [(classify, "unless_client_leaves", no_watch)],
-        "SHA-256 for the cache": [(classifier, "_digest", no_digest)],
+        "SHA-256 for the cache": [(decoders, "sha256", no_digest)],
         "hop to the decode thread": [decode],
         "hop to the engine's thread": [infer],
         "both hops": [decode, infer],

@@ -1,5 +1,6 @@
 """uvicorn, told the things it does not know: that a drain begins, and that a failed model must end the process."""
 
+import asyncio
 import signal
 import socket
 from collections.abc import Callable
@@ -65,6 +66,7 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """As uvicorn's, announced: after a signal, and after a start that failed."""
+        await asyncio.sleep(0)  # the drain was put into the loop by the signal's handler, and comes first
         self._on_closing()
         await super().shutdown(sockets)
 

@@ -5,6 +5,7 @@ import hashlib
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,14 +40,15 @@ class Decoders:
         self, data: bytes, profile: Profile, spec: InputSpec, lane: Lane, sha256: str | None = None
     ) -> Decoded:
         """A file's bytes, for a model's input. `sha256` if it is known. Raises an ImageError for what is wrong."""
-
-        def work() -> Decoded:
-            started = time.perf_counter()
-            pixels, image = images.read(data, self._limits, profile, spec, sha256=sha256)
-            return Decoded(pixels, image, (time.perf_counter() - started) * 1000)
-
         pool = self._callers if lane == INTERACTIVE else self._bulk
-        return await asyncio.get_running_loop().run_in_executor(pool, work)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(pool, partial(self.read, data, profile, spec, sha256))
+
+    def read(self, data: bytes, profile: Profile, spec: InputSpec, sha256: str | None) -> Decoded:
+        """What `decode` does, here. Blocking."""
+        started = time.perf_counter()
+        pixels, image = images.read(data, self._limits, profile, spec, sha256=sha256)
+        return Decoded(pixels, image, (time.perf_counter() - started) * 1000)
 
     async def sha256(self, data: bytes) -> str:
         """Of a file's bytes, hexadecimal."""

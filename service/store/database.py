@@ -8,7 +8,7 @@ Readers have connections of their own that cannot write.
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -27,7 +27,7 @@ log = structlog.get_logger()
 T = TypeVar("T")
 Job = Callable[[AsyncConnection], Awaitable[T]]
 
-_READERS = 4
+READERS = 4
 """Reads are short; more connections than this only add threads."""
 
 
@@ -84,7 +84,8 @@ class Database:
         with ThreadPoolExecutor(1, thread_name_prefix="glimt-migrate") as thread:
             await asyncio.get_running_loop().run_in_executor(thread, self.prepare)
         self._writer = writing_engine(self._url, busy_timeout_ms=self._busy_timeout_ms)
-        self._reader = reading_engine(self._url, busy_timeout_ms=self._busy_timeout_ms, connections=_READERS)
+        self._reader = reading_engine(self._url, busy_timeout_ms=self._busy_timeout_ms, connections=READERS)
+        await self._open_readers()
         self._task = asyncio.create_task(self._write_forever(), name="glimt-store-writer")
         self._task.add_done_callback(self._writer_ended)
         return self
@@ -141,6 +142,12 @@ class Database:
             if public is error:
                 raise
             raise public from error
+
+    async def _open_readers(self) -> None:
+        """All of them: what they take is taken at the start, and not in some busy hour."""
+        async with AsyncExitStack() as stack:
+            for _ in range(READERS):
+                await stack.enter_async_context(self._reader.connect())
 
     async def _write_forever(self) -> None:
         while True:

@@ -92,7 +92,7 @@ async def test_upload_watch_cancel_download_correct(bench: Bench) -> None:
     ada = await bench.person("ada")
     await bring(ada, archive("first.zip", PICTURES), "done")
     first = ada.locator(".job", has_text="first.zip")
-    await expect(first.locator(".job-said")).to_have_text(re.compile(r"Done\s+· 5 entries\s+· 1 failed\s+· 1 skipped"))
+    await expect(first.locator(".job-said")).to_have_text(re.compile(r"Done\s+· 5 files\s+· 1 failed\s+· 1 skipped"))
 
     bench.engine.gate.clear()
     await bring(ada, archive("second.zip", PICTURES | {"new.png": png(99)}), "running")
