@@ -14,8 +14,8 @@ from service.errors import StoreUnusable
 _DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
 _WAL_KEPT_BYTES = 64 * 1024 * 1024
 """A long reader can let the log grow; it is cut back to this at the next checkpoint."""
-_READ_CACHE_KIB = 512
-"""Of pages, for each connection that reads: the system keeps them as well, and SQLite's own 2 MiB fill for hours."""
+_CACHE_KIB = 512
+"""Of pages, for each connection: the system keeps them as well, and SQLite's own 2 MiB fill for hours."""
 
 
 def database_url(url_or_path: str | Path) -> URL:
@@ -52,7 +52,7 @@ def reading_engine(url: URL, *, busy_timeout_ms: int, connections: int) -> Async
     """Connections that cannot write; each statement sees the last commit before it."""
     if sqlite_path(url) is None:
         return _engine(url, connections, busy_timeout_ms, (), postgresql_readonly=True)
-    return _engine(url, connections, busy_timeout_ms, ("query_only=ON", f"cache_size=-{_READ_CACHE_KIB}"))
+    return _engine(url, connections, busy_timeout_ms, ("query_only=ON",))
 
 
 def check_sqlite_file(path: Path, *, busy_timeout_ms: int) -> None:
@@ -92,7 +92,7 @@ def _engine(url: URL, size: int, busy_timeout_ms: int, pragmas: tuple[str, ...],
     @event.listens_for(engine.sync_engine, "connect")
     def set_up(connection: Any, _record: object) -> None:
         cursor = connection.cursor()
-        for pragma in (f"busy_timeout={busy_timeout_ms}", *pragmas):
+        for pragma in (f"busy_timeout={busy_timeout_ms}", f"cache_size=-{_CACHE_KIB}", *pragmas):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
