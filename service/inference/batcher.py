@@ -69,7 +69,7 @@ class Batcher(Generic[Item, Result]):
         self._timer: asyncio.Handle | None = None
         self._armed_for: float | None = None
         self._item_s = FIRST_GUESS_S
-        self._measured_s = deque([FIRST_GUESS_S], maxlen=LOOKED_AT)
+        self._measured_s = deque[float](maxlen=LOOKED_AT)
         self._totals: Counter[str] = Counter()
         self._max_batch, self._max_wait_s, self._max_pending = 1, 0.0, 1
         self.configure(max_batch=max_batch, max_wait_ms=max_wait_ms, max_pending=max_pending)
@@ -228,6 +228,8 @@ class Batcher(Generic[Item, Result]):
 
     @property
     def _places(self) -> int:
+        if not self._measured_s:
+            return self._max_pending
         worth = self._lanes.overload.places(self._item_s)
         return min(self._max_pending, max(self._max_batch, worth))
 

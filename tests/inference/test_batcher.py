@@ -748,9 +748,14 @@ async def test_nobody_is_let_in_to_be_sent_away_later(rate: int) -> None:
 
 @warped
 async def test_at_the_door_only_callers_count() -> None:
-    """What is on its way has a place; an archive's pictures have none, and a full batch is always let in."""
-    runner, overload = Runner(), Overload()
+    """What is on its way has a place; an archive's pictures have none, and a full batch is always let in. Before
+    anything was measured only the number of places counts."""
+    runner, overload = Runner(run_s=0.0625), Overload()
     async with numbers(runner, max_batch=4, overload=overload) as batcher:
+        assert batcher.stats().places == 100
+        await batcher.submit(0)
+        assert batcher.stats().places == 76
+        runner.batches.clear()
         blocker = await busy(batcher, runner)
         overload.patience_s = 0.01
         assert batcher.stats().places == 4

@@ -79,6 +79,7 @@ MUTATIONS = [
     ("overload", "patience only falls", "self.patience_s * growth", "self.patience_s"),
     ("batcher", "the door never closes", "if self._callers >= (places := self._places):", "if (places := 0):"),
     ("batcher", "an archive stands at the door", "return self._lanes.callers + self._announced[INTERACTIVE]", "return self._taken"),
+    ("batcher", "the door believes the first guess", "if not self._measured_s:", "if False:"),
     ("batcher", "the door is not for a full batch", "max(self._max_batch, worth)", "worth"),
     ("overload", "the door knows no time", "DOOR * self.patience_s / item_s", "256"),
     ("overload", "stands at once", "elif now - self._above_since >= self.interval_s:", "else:"),
