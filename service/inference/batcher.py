@@ -133,8 +133,8 @@ class Batcher(Generic[Item, Result]):
         if self._callers >= (places := self._places):
             seconds = self._callers * self._item_s
             raise self.refusal(
-                f"{self._callers} pictures wait already, {seconds:.1f} s of work; a newcomer is let in behind "
-                f"{places} at most, so that its answer comes in time."
+                f"{self._callers} pictures wait already, {seconds:.1f} s of work; at most {places} may "
+                "wait now, so that answers come while they are wanted."
             )
 
     def refusal(self, detail: str) -> QueueFull:

@@ -8,7 +8,7 @@ from service.inference.engines.choice import runtime
 from service.inference.predictions import ModelInfo
 from service.models.architectures import ARCHITECTURES, Architecture, OfficialWeights
 from service.models.registry import Registry
-from service.models.served import DEMO, ServedModel, called, serve_version, serve_weights, usual_classes
+from service.models.served import DEMO, ServedModel, called, serve_architecture, serve_version, serve_weights
 from service.models.versions import MANIFEST, ModelVersion, read_manifest, read_version
 from service.models.weights import cached, obtain, places
 from service.settings import Settings
@@ -139,16 +139,9 @@ def _random(architecture: Architecture, settings: Settings) -> ServedModel:
         f"{architecture.name} answers with random weights, as asked for with --weights random: good for load tests, "
         f"but the labels mean nothing. For real answers: scripts/serve --model {architecture.name}"
     )
-    return ServedModel(
-        info=ModelInfo(architecture.name, RANDOM_VERSION, runtime(settings.engine), "random"),
-        architecture=architecture,
-        input=architecture.input,
-        classes=usual_classes(architecture),
-        weights_file=None,
-        is_demo=False,
-        notice=notice,
-        why=f"{architecture.name} with random weights, because --weights random asks for them.",
-    )
+    info = ModelInfo(architecture.name, RANDOM_VERSION, runtime(settings.engine), "random")
+    why = f"{architecture.name} with random weights, because --weights random asks for them."
+    return serve_architecture(architecture, info, None, why=why, notice=notice)
 
 
 def _demo(settings: Settings, notice: str, why: str, plain: str | None = None) -> ServedModel:

@@ -65,14 +65,22 @@ def serve_weights(
         version = short_version(sha256(weights_file))
     except OSError as error:
         raise ModelUnavailable(f"The weights file {weights_file} cannot be read: {error.strerror}.") from error
+    info = ModelInfo(architecture.name, version, runtime(settings.engine), weights)
+    return serve_architecture(architecture, info, weights_file, why=why)
+
+
+def serve_architecture(
+    architecture: Architecture, info: ModelInfo, weights_file: Path | None, *, why: str, notice: str | None = None
+) -> ServedModel:
+    """What no version describes: the architecture as it is, with its usual classes."""
     return ServedModel(
-        info=ModelInfo(architecture.name, version, runtime(settings.engine), weights),
+        info=info,
         architecture=architecture,
         input=architecture.input,
-        classes=usual_classes(architecture),
+        classes=_usual_classes(architecture),
         weights_file=weights_file,
         is_demo=False,
-        notice=None,
+        notice=notice,
         why=why,
     )
 
@@ -128,6 +136,6 @@ def _words(wanted: InputSpec) -> str:
     return f"{wanted.size} pixels a side, {wanted.normalisation}"
 
 
-def usual_classes(architecture: Architecture) -> ClassTable:
+def _usual_classes(architecture: Architecture) -> ClassTable:
     """The classes an architecture answers when no version says otherwise."""
     return ClassTable.read(IMAGENET_CLASSES if architecture.official else DEMO / "classes.tsv")
