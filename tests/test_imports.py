@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 SERVICE = Path(__file__).parents[1] / "service"
-FOUNDATION = {"cores", "counting", "errors", "files", "settings", "wilson"}
+FOUNDATION = {"cores", "counting", "errors", "files", "memory", "settings", "wilson"}
 MAY_IMPORT = {
     "__main__": {"cli"},
     "errors": set(),
@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "wilson": set(),
     "settings": {"cores"},
     "observe": {"settings"},
-    "memory": {"inference"},
+    "memory": set(),
     "metrics": {"inference"},
     "server": FOUNDATION | {"connections", "protocol"},
     "protocol": FOUNDATION | {"exchange", "framing", "http"},
@@ -42,7 +42,7 @@ MAY_IMPORT = {
     "quantization": FOUNDATION | {"classify", "construction", "data_folder", "inference", "models"},
     "construction": FOUNDATION | {"accounts", "bulk", "http", "inference", "models", "store"},
     "app": FOUNDATION
-    | {"accounts", "bulk", "construction", "http", "inference", "memory", "metrics", "models", "store", "training"},
+    | {"accounts", "bulk", "construction", "http", "inference", "metrics", "models", "store", "training"},
     "training": FOUNDATION | {"bulk", "construction", "inference", "models", "store"},
     "cli_train": FOUNDATION | {"construction", "data_folder", "inference", "models", "options", "store", "training"},
     "model_versions": FOUNDATION | {"data_folder", "http", "models", "own_service", "terminal"},
@@ -62,7 +62,6 @@ MAY_IMPORT = {
         "credentials",
         "data_folder",
         "doctor",
-        "memory",
         "models",
         "observe",
         "options",

@@ -13,8 +13,7 @@ from tests.world import in_process, make_app, until
 BURST = """
 import ctypes, os, threading
 from perf.process import held
-from service.inference.engines.memory import give_memory_back
-from service.memory import one_arena
+from service.memory import give_memory_back, one_arena
 
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]

@@ -19,9 +19,9 @@ from service.cores import usable_cores
 from service.errors import StartError
 from service.inference.engines.converting import MODEL
 from service.inference.engines.engine import TOLERANCE, Pixels, Scores
-from service.inference.engines.memory import forget_pages, give_memory_back
 from service.inference.engines.prepared import probe, probe_scores
 from service.inference.predictions import InputSpec
+from service.memory import forget_pages, give_memory_back
 
 STREAMS = 8  # on more cores each stream has several: batches are not that large
 CHUNK = 4  # pictures that a stream computes at once; small ones are mostly the call, which is shared

@@ -15,10 +15,10 @@ import numpy as np
 from service.errors import StartError
 from service.inference.engines.engine import TOLERANCE, Pixels, Scores
 from service.inference.engines.freezing import GRAPH, INPUT, OPTIONS, OUTPUT
-from service.inference.engines.memory import forget_pages, give_memory_back
 from service.inference.engines.prepared import probe, probe_scores
 from service.inference.engines.tensorflow_c import GraphSession
 from service.inference.predictions import InputSpec
+from service.memory import forget_pages, give_memory_back
 
 
 class TensorFlowEngine:
