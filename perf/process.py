@@ -10,9 +10,11 @@ FORGET_THE_PEAK = "5"  # proc(5), /proc/pid/clear_refs
 
 
 class Held(NamedTuple):
-    """What a process holds now. `peak_mib`: the most resident memory since its start, or since `forget_peak`."""
+    """What a process holds now. `own_mib`: its resident memory without pages of files. `peak_mib`: the most resident
+    memory since its start, or since `forget_peak`."""
 
     resident_mib: float
+    own_mib: float
     peak_mib: float
     files: int
     threads: int
@@ -21,9 +23,10 @@ class Held(NamedTuple):
 def held(pid: int) -> Held:
     """Raises OSError when the process is gone or another user's."""
     status = Path(f"/proc/{pid}/status").read_text()
-    found = {name: int(value) for name, value in re.findall(r"(VmRSS|VmHWM|Threads):\s+(\d+)", status)}
+    found = {name: int(value) for name, value in re.findall(r"(VmRSS|RssAnon|VmHWM|Threads):\s+(\d+)", status)}
     files = len(os.listdir(f"/proc/{pid}/fd"))
-    return Held(found["VmRSS"] / 1024, found["VmHWM"] / 1024, files, found["Threads"])
+    resident_mib, own_mib, peak_mib = (found[name] / 1024 for name in ("VmRSS", "RssAnon", "VmHWM"))
+    return Held(resident_mib, own_mib, peak_mib, files, found["Threads"])
 
 
 def forget_peak(pid: int) -> None:

@@ -29,7 +29,7 @@ CHANCE = random.Random(1)
 def samples(resident: Callable[[float], float]) -> list[Sample]:
     """Two hundred, one each ten seconds, of a service whose memory is as told and everything else level."""
     return [
-        Sample(at_s, resident(at_s) + CHANCE.uniform(-1, 1), 30, 20, 15, 1.0, 256, CHANCE.randrange(9), at_s)
+        Sample(at_s, resident(at_s) + CHANCE.uniform(-1, 1), 100, 30, 20, 15, 1.0, 256, CHANCE.randrange(9), at_s)
         for at_s in range(10, 2010, 10)
     ]
 
