@@ -6,45 +6,55 @@ The rules, each with its test in tests/inference/test_batcher.py:
 - A batch leaves when it is full, when its head has waited `max_wait_ms` since it ARRIVED (so under load an aged
   head leaves at once and batches grow while the runner is busy), when waiting on would cost somebody the deadline,
   or at drain. If the runner is free and nobody has announced another item, waiting buys nothing: it leaves idle.
+- A full batch is handed over a little before the runner is done with the one before: it need not wait for us then.
 - A cancelled or past-deadline job never enters a batch. Every `submit` ends exactly once.
 - A run that raises is repeated in halves, so that only the guilty item fails (halving.py); unless it raises
   Unavailable, which is not an item's fault: all of them are told so.
-- Who goes first is decided in lanes.py (interactive, bulk) and overload.py (when the queue stands).
+- Who is let in is decided in door.py; who goes first in lanes.py (interactive, bulk) and overload.py (when the
+  queue stands).
 """
 
 import asyncio
 import logging
 import math
-import statistics
-from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Generic, Self, TypeVar
 
-from service.errors import DeadlineExceeded, Draining, EngineFailed, GlimtError, NotReady, QueueFull, Unavailable
+from service.errors import DeadlineExceeded, EngineFailed, GlimtError, Unavailable
 from service.inference.batches import Batch, Outcome, Stats
+from service.inference.door import Door
 from service.inference.halving import in_halves
 from service.inference.lanes import INTERACTIVE, Job, Lane, Lanes
 from service.inference.overload import Overload
+from service.inference.pace import Pace
 from service.inference.predictions import Released
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-FIRST_GUESS_S = 0.05  # seconds per item until a batch has been measured: one ResNet50 on a laptop core
 MARGIN = 1.5  # a batch that hurries for a deadline leaves this many expected run times before it
+AHEAD = 0.2  # of the run before is expected to be left when a full batch is handed over
 TICK_S = 0.001  # uvloop's clock counts whole milliseconds: what is due within one is due
-INSTANT_S = 1e-6  # an item takes at least
-LOOKED_AT = 9  # batches whose median is the measured rate: one that met a pause of the machine says nothing
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(eq=False, slots=True)
+class _Flight(Generic[Item, Result]):
+    """A batch that the runner has, `since` when."""
+
+    jobs: list[Job[Item, Outcome[Result]]]
+    since: float
 
 
 class Batcher(Generic[Item, Result]):
     """`async with Batcher(run, ...) as batcher: outcome = await batcher.submit(item)`.
 
-    `run` is awaited with 1..max_batch items and returns as many results in the same order; it is never awaited
-    twice at once. `observe` is called with each finished `Batch`. Times come from the loop's clock.
+    `run` is awaited with 1..max_batch items and returns as many results in the same order. It may be awaited a second
+    time while the first is about to end, and computes one after another. `observe` is called with each finished
+    `Batch`. `door` lets in, or refuses. Times come from the loop's clock.
     """
 
     def __init__(
@@ -60,24 +70,23 @@ class Batcher(Generic[Item, Result]):
         self._run = run
         self._observe = observe
         self._lanes = Lanes[Item, Outcome[Result]](overload or Overload())
-        self._wake, self._room = asyncio.Event(), asyncio.Event()
+        self._wake = asyncio.Event()
+        self._totals: Counter[str] = Counter()
+        self.pace = Pace()
+        self.door = Door(self._lanes, self.pace, self._totals, self._wake.set)
         self._task: asyncio.Task[None] | None = None
-        self._draining = False
-        self._announced: Counter[Lane] = Counter()
-        self._running: list[Job[Item, Outcome[Result]]] = []
-        self._running_since = 0.0
+        self._flights: list[_Flight[Item, Result]] = []
+        self._ended = 0.0  # the last run
         self._timer: asyncio.Handle | None = None
         self._armed_for: float | None = None
-        self._item_s = FIRST_GUESS_S
-        self._measured_s = deque[float](maxlen=LOOKED_AT)
-        self._totals: Counter[str] = Counter()
-        self._max_batch, self._max_wait_s, self._max_pending = 1, 0.0, 1
+        self._max_wait_s = 0.0
         self.configure(max_batch=max_batch, max_wait_ms=max_wait_ms, max_pending=max_pending)
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.create_task(self._work(), name="batcher")
         self._task.add_done_callback(self._release_everyone)
+        self.door.is_open = True
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -91,63 +100,11 @@ class Batcher(Generic[Item, Result]):
             raise ValueError("max_batch and max_pending must be at least 1")
         if max_wait_ms is not None and not 0 <= max_wait_ms < math.inf:
             raise ValueError("max_wait_ms must be 0 or more")
-        self._max_batch = max_batch or self._max_batch
-        self._max_pending = max_pending or self._max_pending
+        self.door.max_batch = max_batch or self.door.max_batch
+        self.door.max_pending = max_pending or self.door.max_pending
         self._max_wait_s = self._max_wait_s if max_wait_ms is None else max_wait_ms / 1000
         self._wake.set()
-        self._room.set()
-
-    @contextmanager
-    def announce(self, lane: Lane = INTERACTIVE) -> Iterator[None]:
-        """Hold a place for an item that is being prepared; leave the block right before `submit`.
-
-        While somebody holds one, a free runner waits for it (at most the window) instead of leaving idle.
-        Raises QueueFull, Draining or NotReady before any work is done.
-        """
-        self.refuse_if_full()
-        self._announced[lane] += 1
-        try:
-            yield
-        finally:
-            self._announced[lane] -= 1
-            self._wake.set()
-            self._room.set()
-
-    async def wait_for_room(self) -> None:
-        """Return when there is a place (streams wait where single requests are refused), or when it closes."""
-        while self._taken >= self._max_pending and self.alive and not self._draining:
-            self._room.clear()
-            await self._room.wait()
-
-    def refuse_if_full(self, admitted: int = 0) -> None:
-        """Admission, to be asked before any work: raises QueueFull, Draining or NotReady.
-
-        `admitted` counts the callers that are on their way, be they here already or not.
-        """
-        if self._draining:
-            raise _draining()
-        self._refuse(admitted - len(self._running))
-
-    def refuse_if_in_vain(self) -> None:
-        """To be asked at the door: raises QueueFull when one more would wait longer than an answer is wanted."""
-        if self._callers >= (places := self._places):
-            seconds = self._callers * self._item_s
-            raise self.refusal(
-                f"{self._callers} pictures wait already, {seconds:.1f} s of work; at most {places} may "
-                "wait now, so that answers come while they are wanted."
-            )
-
-    def refusal(self, detail: str) -> QueueFull:
-        """For who refuses for another reason than places: as honest, and counted."""
-        self._totals["refused"] += 1
-        return self._queue_full(detail)
-
-    def _refuse(self, on_their_way: int = 0) -> None:
-        if not self.alive:
-            raise self._closed()
-        waiting = max(self._taken, on_their_way)
-        if waiting >= self._max_pending:
-            raise self.refusal(f"{waiting} pictures wait already; the limit is {self._max_pending}.")
+        self.door.look_again()
 
     async def submit(self, item: Item, *, deadline: float | None = None, lane: Lane = INTERACTIVE) -> Outcome[Result]:
         """Queue the item and wait for its own result. `deadline` is a time of the loop's clock.
@@ -156,7 +113,7 @@ class Batcher(Generic[Item, Result]):
         runner cannot compute this item. Cancelling takes the item out of the queue. While a drain goes on, what was
         announced before it is still taken.
         """
-        self._refuse()
+        self.door.refuse()
         when = math.inf if deadline is None else deadline
         job = Job[Item, Outcome[Result]](item, self._loop.create_future(), self._loop.time(), when)
         self._lanes.add(job, lane)
@@ -178,21 +135,21 @@ class Batcher(Generic[Item, Result]):
         finally:
             self._lanes.discard(job)
             self._wake.set()
-            self._room.set()
+            self.door.look_again()
 
     def stats(self) -> Stats:
         """How it stands now."""
         return Stats(
             alive=self.alive,
             pending=len(self._lanes),
-            announced=self._on_their_way,
-            running=len(self._running),
-            running_s=self._loop.time() - self._running_since if self._running else 0.0,
-            max_batch=self._max_batch,
+            announced=self.door.on_their_way,
+            running=self.door.running,
+            running_s=self._loop.time() - self._flights[0].since if self._flights else 0.0,
+            max_batch=self.door.max_batch,
             max_wait_ms=self._max_wait_s * 1000,
-            max_pending=self._max_pending,
-            places=self._places,
-            items_per_s=1 / self._item_s,
+            max_pending=self.door.max_pending,
+            places=self.door.places,
+            items_per_s=1 / self.pace.item_s,
             overloaded=self._lanes.overload.standing,
             totals=dict(self._totals),
         )
@@ -200,9 +157,9 @@ class Batcher(Generic[Item, Result]):
     async def aclose(self, *, drain_s: float = 0.0) -> None:
         """Admit nothing new, compute what waits or is announced for at most `drain_s` seconds, release the rest with
         Draining. Twice is once."""
-        self._draining = True
+        self.door.draining = True
         self._wake.set()
-        self._room.set()
+        self.door.look_again()
         if self._task is None:
             return
         await asyncio.wait([self._task], timeout=drain_s)
@@ -214,61 +171,28 @@ class Batcher(Generic[Item, Result]):
         """Whether anything is computed at all: false before entering, after closing, and if the worker died."""
         return self._task is not None and not self._task.done()
 
-    @property
-    def _taken(self) -> int:
-        return len(self._lanes) + self._on_their_way
-
-    @property
-    def _on_their_way(self) -> int:
-        return self._announced.total()
-
-    @property
-    def _callers(self) -> int:
-        return self._lanes.callers + self._announced[INTERACTIVE]
-
-    @property
-    def _places(self) -> int:
-        if not self._measured_s:
-            return self._max_pending
-        worth = self._lanes.overload.places(self._item_s)
-        return min(self._max_pending, max(self._max_batch, worth))
-
-    def _queue_full(self, detail: str) -> QueueFull:
-        """Retry-After is the queued work divided by the measured rate."""
-        retry_after_s = max(1, math.ceil((self._taken + len(self._running)) * self._item_s))
-        return QueueFull(f"{detail} Try again in {retry_after_s} s.", retry_after_s=retry_after_s)
-
     def _release_everyone(self, task: asyncio.Task[None]) -> None:
+        self.door.is_open = False
         if not task.cancelled() and (error := task.exception()) is not None:
             log.critical("the batch worker died", exc_info=error)
-        for job in [*self._running, *self._lanes]:
-            self._settle(job, self._closed())
-        self._room.set()
-
-    def _closed(self) -> Unavailable:
-        return _draining() if self._draining else NotReady("The batch worker is not running.", retry_after_s=5)
+        for job in [*(job for flight in self._flights for job in flight.jobs), *self._lanes]:
+            self._settle(job, self.door.closed())
+        self.door.look_again()
 
     async def _work(self) -> None:
-        while (released_by := await self._release()) is not None:
-            now = self._loop.time()
-            self._running, refused = self._lanes.take(self._max_batch, now, self._item_s)
-            self._running_since = now
-            for job in refused:
-                self._settle(job, self._queue_full("More pictures arrive than can be computed."))
-            try:
-                await self._compute(self._running, released_by)
-                if self._running:
-                    self._observe(Batch(len(self._running), released_by))
-            except Exception as error:
-                log.exception("a batch could not be handled")
-                for job in self._running:
-                    self._settle(job, _ended_by(error))
-            self._running = []
+        async with asyncio.TaskGroup() as flights:
+            while (released_by := await self._release()) is not None:
+                jobs, refused = self._lanes.take(self.door.max_batch, self._free_at(), self.pace.item_s)
+                for job in refused:
+                    self._settle(job, self.door.queue_full("More pictures arrive than can be computed."))
+                self._flights.append(flight := _Flight(jobs, self._loop.time()))
+                self.door.running += len(jobs)
+                flights.create_task(self._fly(flight, released_by))
 
     async def _release(self) -> Released | None:
         """Wait until a batch should leave and say why; None when drained and empty."""
         try:
-            while self._lanes or self._on_their_way or not self._draining:
+            while self._lanes or self.door.on_their_way or not self.door.draining:
                 self._wake.clear()
                 if self._lanes:
                     leave_at, reason = self._departure()
@@ -284,7 +208,8 @@ class Batcher(Generic[Item, Result]):
         """One timer per batch: arrivals do not move it, only another head or an earlier deadline does."""
         if self._armed_for != when:
             self._disarm()
-            self._timer, self._armed_for = self._loop.call_at(when, self._on_timer), when
+            if when < math.inf:
+                self._timer, self._armed_for = self._loop.call_at(when, self._on_timer), when
 
     def _on_timer(self) -> None:
         self._armed_for = None  # it may have come a little early: then it is armed again
@@ -297,17 +222,47 @@ class Batcher(Generic[Item, Result]):
 
     def _departure(self) -> tuple[float, Released]:
         """When the next batch should leave if nothing else happens, and why. Needs a job in the queue."""
-        if self._lanes.rests_until > self._loop.time() and not self._draining:
+        is_full = len(self._lanes) >= self.door.max_batch
+        if self._flights:
+            return (max(self._nearly_free_at(), self._lanes.rests_until) if is_full else math.inf), "full"
+        if self._lanes.rests_until > self._loop.time() and not self.door.draining:
             return self._lanes.rests_until, "window"
-        if len(self._lanes) >= self._max_batch:
+        if is_full:
             return -math.inf, "full"
-        if self._draining:
+        if self.door.draining:
             return -math.inf, "drain"
         window = min(job.arrived for job in self._lanes) + self._max_wait_s
-        if window > self._loop.time() and not self._on_their_way:
+        if window > self._loop.time() and not self.door.on_their_way:
             return -math.inf, "idle"
-        urgent = min(job.deadline for job in self._lanes) - MARGIN * len(self._lanes) * self._item_s
+        urgent = min(job.deadline for job in self._lanes) - MARGIN * len(self._lanes) * self.pace.item_s
         return (window, "window") if window <= urgent else (urgent, "deadline")
+
+    def _free_at(self) -> float:
+        """When the runner can begin with the next batch, as far as one can know."""
+        expected = self._flights[-1].since + len(self._flights[-1].jobs) * self.pace.item_s if self._flights else 0.0
+        return max(self._loop.time(), expected)
+
+    def _nearly_free_at(self) -> float:
+        """When a full batch should be at hand; never while that much is known of it, or two are there already."""
+        if len(self._flights) > 1 or not self.pace.is_known:
+            return math.inf
+        return self._flights[0].since + (1 - AHEAD) * len(self._flights[0].jobs) * self.pace.item_s
+
+    async def _fly(self, flight: "_Flight[Item, Result]", released_by: Released) -> None:
+        """One batch, from the queue to its answers."""
+        try:
+            await self._compute(flight.jobs, released_by)
+            if flight.jobs:
+                self._observe(Batch(len(flight.jobs), released_by))
+        except Exception as error:
+            log.exception("a batch could not be handled")
+            for job in flight.jobs:
+                self._settle(job, _ended_by(error))
+        self._flights.remove(flight)
+        self.door.running -= len(flight.jobs)
+        if self._flights:
+            self._flights[0].since = self._loop.time()
+        self._wake.set()
 
     async def _compute(self, jobs: Sequence[Job[Item, Outcome[Result]]], released_by: Released) -> None:
         async for run in in_halves(self._run, jobs):
@@ -315,10 +270,10 @@ class Batcher(Generic[Item, Result]):
                 for job in run.jobs:
                     self._settle(job, _ended_by(run.error))
                 continue
-            self._measured_s.append(max(run.seconds / len(run.jobs), INSTANT_S))
-            self._item_s = statistics.median(self._measured_s)
+            began, self._ended = max(run.started, self._ended), run.started + run.seconds
+            self.pace.note(self._ended - began, len(run.jobs))
             for job, result in zip(run.jobs, run.results, strict=True):
-                self._settle(job, Outcome(result, run.started - job.arrived, len(run.jobs), released_by))
+                self._settle(job, Outcome(result, began - job.arrived, len(run.jobs), released_by))
 
     def _settle(self, job: Job[Item, Outcome[Result]], end: Outcome[Result] | GlimtError) -> None:
         if job.future.done():
@@ -329,10 +284,6 @@ class Batcher(Generic[Item, Result]):
         else:
             self._totals["completed"] += 1
             job.future.set_result(end)
-
-
-def _draining() -> Draining:
-    return Draining("The service is shutting down and takes no new pictures.", retry_after_s=5)
 
 
 def _ended_by(error: BaseException) -> GlimtError:

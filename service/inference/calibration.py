@@ -77,6 +77,12 @@ def best(curve: Sequence[CurvePoint]) -> Batching:
     return Batching(max_batch, round(min(max(saved_ms, 0.0), LONGEST_WAIT_MS), 1))
 
 
+def item_seconds(curve: Sequence[CurvePoint], max_batch: int) -> float:
+    """Of each item in the largest measured batch up to `max_batch`. The curve is not empty."""
+    point = max((point for point in curve if point.batch <= max_batch), default=curve[0], key=lambda point: point.batch)
+    return 1 / point.per_s
+
+
 def curve_file(data_path: Path, model: ModelInfo) -> Path:
     """Where a model's curve is kept: another engine, version or number of cores has its own."""
     name = f"curve-{model.engine}-{version_of(model.engine)}-{model.name}-{model.version}-{usable_cores()}.json"

@@ -21,7 +21,7 @@ from service.inference import images
 from service.inference.admission import Admissions, Memory, Share
 from service.inference.batcher import Batcher
 from service.inference.batches import Batch, Stats
-from service.inference.calibration import DEFAULT, Curve
+from service.inference.calibration import DEFAULT, Curve, item_seconds
 from service.inference.decoding import Decoders
 from service.inference.engine_thread import Scored
 from service.inference.labels import ClassTable, top_k
@@ -103,7 +103,7 @@ class Classifier:
             max(settings.max_pending_bytes, 2 * settings.max_image_bytes),  # else one might never be taken
             places=lambda: self._batcher.stats().max_pending,
             patience_s=settings.deadline_ms / 1000,
-            refusal=self._batcher.refusal,
+            refusal=self._batcher.door.refusal,
         )
         self.draining = asyncio.Event()
         self._stack = AsyncExitStack()
@@ -176,6 +176,8 @@ class Classifier:
         self.curve = self._worker.curve
         if self.auto and self.curve:  # not when somebody changed it meanwhile, and not for a model never measured
             self._adopt_calibration()
+        if self.curve:
+            self._batcher.pace.begin(item_seconds(self.curve, self._batcher.stats().max_batch))
 
     def _adopt_calibration(self) -> None:
         """What the settings fix stays as they say; the rest is as measured."""
@@ -221,8 +223,8 @@ class Classifier:
         """
         self._refuse_unless_ready()
         if not patient:
-            self._batcher.refuse_if_full(self._admissions.impatient)
-            self._batcher.refuse_if_in_vain()
+            self._batcher.door.refuse_if_full(self._admissions.impatient)
+            self._batcher.door.refuse_if_in_vain()
         with self.memory.share(announced, patient=patient) as share, self._admissions.one(patient=patient):
             yield share
 
@@ -298,8 +300,8 @@ class Classifier:
         scored, patient = None, wanted.patient
         while scored is None:  # decoded for a model that has left meanwhile: again, and not refused on the way
             if patient:
-                await self._batcher.wait_for_room()
-            with self._batcher.announce(wanted.lane):
+                await self._batcher.door.wait_for_room()
+            with self._batcher.door.announce(wanted.lane):
                 spec = self._worker.serving.input
                 decoded = await self._decoders.decode(wanted.data, wanted.profile, spec, wanted.lane, sha256)
             outcome = await self._batcher.submit(decoded.pixels, deadline=wanted.deadline, lane=wanted.lane)

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from service.errors import NotReady, StartError
 from service.inference.calibration import Curve, best, keep_curve, measure, read_curve, still_true
-from service.inference.engines.engine import Engine
+from service.inference.engines.engine import Begun, EarlyEngine, Engine, Pixels, Scores
 from service.inference.predictions import ModelInfo
 from service.inference.serving import Serving
 
 T = TypeVar("T")
 
+LOOK_S = 0.010  # while a batch is computed, so often we look whether the next has come
 CLOSE_S = 2.0  # an engine that hangs must not hold up the end of the process
 
 log = logging.getLogger(__name__)
@@ -39,14 +40,45 @@ class Scored:
         return self.serving.model
 
 
+@dataclass(slots=True)
+class _Batch:
+    """Pictures for the engine, and what it has begun with."""
+
+    items: list[NDArray[np.uint8]]
+    begun: Begun | None = None
+    since: float = 0.0
+
+
+@dataclass(slots=True)
+class _Later:
+    """What an engine that can only be called begins with: nothing."""
+
+    engine: Engine
+    pixels: Pixels
+
+    def wait(self, seconds: float) -> bool:
+        """It will be done by the one who asks for the scores."""
+        del seconds
+        return True
+
+    def scores(self) -> Scores:
+        """Computed now."""
+        return self.engine.predict(self.pixels)
+
+
 class EngineThread:
-    """`await load(...)`, any number of `run`, then `retire`, or `close` to wait for it."""
+    """`await load(...)`, any number of `run`, then `retire`, or `close` to wait for it.
+
+    What is run while another batch is computed comes next: an engine that can (EarlyEngine) has it at hand then.
+    """
 
     def __init__(self, serving: Serving) -> None:
         self.serving = serving
         self.curve: Curve = ()
         self.hangs = False  # a run has not come back in time, and still has not
         self._engine: Engine | None = None
+        self._next: _Batch | None = None
+        self._ended = 0.0  # the last batch
         self._thread = ThreadPoolExecutor(1, "engine")
 
     async def load(self, max_batch: int | None, *, measures: bool = True, at_least: int = 1) -> None:
@@ -75,15 +107,18 @@ class EngineThread:
         if self.hangs:
             raise _hanging()
         size = self.serving.input.size
-        fresh = [item for item in items if len(item) == size]
+        fresh = self._next = _Batch([item for item in items if len(item) == size])
         try:
             async with asyncio.timeout(timeout_s) as limit:
-                scored = iter(await self.call(lambda: self.predict(fresh)) if fresh else ())
+                scored = iter(await self.call(lambda: self._compute(fresh)) if fresh.items else ())
         except TimeoutError as error:
             if not limit.expired():
                 raise
             self._wait_for_return(timeout_s)
             raise _hanging() from error
+        finally:
+            if self._next is fresh:
+                self._next = None
         return [next(scored) if len(item) == size else None for item in items]
 
     async def is_well(self, timeout_s: float) -> bool:
@@ -100,15 +135,34 @@ class EngineThread:
 
     def predict(self, items: list[NDArray[np.uint8]]) -> list[Scored]:
         """For use inside `call`: the scores of pictures of the right size. Raises as `run`."""
-        started = time.perf_counter()
-        pixels = items[0][np.newaxis] if len(items) == 1 else np.stack(items)
-        scores = self._loaded.predict(pixels)
-        if scores.shape != (len(items), len(self.serving.classes)):
-            raise ValueError(f"the engine returned {scores.shape}, not {(len(items), len(self.serving.classes))}")
+        return self._compute(_Batch(items))
+
+    def _compute(self, batch: _Batch) -> list[Scored]:
+        begun = batch.begun or self._begin(batch)
+        while not begun.wait(LOOK_S):
+            self._begin_next(batch)
+        scores, n = begun.scores(), len(batch.items)
+        since, self._ended = max(batch.since, self._ended), time.perf_counter()
+        if scores.shape != (n, len(self.serving.classes)):
+            raise ValueError(f"the engine returned {scores.shape}, not {(n, len(self.serving.classes))}")
         if not np.isfinite(scores).all():
             raise ValueError("the engine returned NaN or infinity")
-        infer_ms = (time.perf_counter() - started) * 1000
+        infer_ms = (self._ended - since) * 1000
         return [Scored(row.copy(), self.serving, infer_ms) for row in scores]  # a view would keep the whole batch
+
+    def _begin(self, batch: _Batch) -> Begun:
+        batch.since = time.perf_counter()
+        pixels = batch.items[0][np.newaxis] if len(batch.items) == 1 else np.stack(batch.items)
+        engine = self._loaded
+        return engine.begin(pixels) if isinstance(engine, EarlyEngine) else _Later(engine, pixels)
+
+    def _begin_next(self, batch: _Batch) -> None:
+        """If there is one besides this. What is wrong with it is told to its own caller, who begins it again."""
+        following = self._next
+        if following is not None and following is not batch and following.items:
+            self._next = None
+            with suppress(Exception):
+                following.begun = self._begin(following)
 
     def retire(self) -> None:
         """Close the engine once what runs has come back; its thread then ends. Waits for nothing."""

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from service.errors import DeadlineExceeded, Draining, EngineFailed, NotReady, QueueFull
-from service.inference.batcher import FIRST_GUESS_S, Batcher
+from service.inference.batcher import Batcher
 from service.inference.batches import Batch, Outcome
 from service.inference.lanes import BULK, BULK_TURN, COMPANY_S
 from service.inference.overload import Overload
+from service.inference.pace import FIRST_GUESS_S
 from tests.warp import settle, warp_loop, warped
 
 WINDOW_MS = 1000.0
@@ -26,23 +27,25 @@ class Runner:
         self.gate = asyncio.Event()
         self.batches: list[list[int]] = []
         self.poison: dict[int, BaseException] = {}
-        self.now_running = 0
+        self.given = 0
+        self._one_at_a_time = asyncio.Lock()
         if open_gate:
             self.gate.set()
 
     async def __call__(self, items: list[int]) -> Sequence[int]:
-        self.now_running += 1
-        assert self.now_running == 1, "two runs at once"
+        self.given += 1
+        assert self.given <= 2, "more than the next batch at hand"
         try:
-            self.batches.append(items)
-            await self.gate.wait()
-            await asyncio.sleep(self.run_s)
-            for item in items:
-                if item in self.poison:
-                    raise self.poison[item]
-            return [2 * item for item in items]
+            async with self._one_at_a_time:
+                self.batches.append(items)
+                await self.gate.wait()
+                await asyncio.sleep(self.run_s)
+                for item in items:
+                    if item in self.poison:
+                        raise self.poison[item]
+                return [2 * item for item in items]
         finally:
-            self.now_running -= 1
+            self.given -= 1
 
     @property
     def computed(self) -> list[int]:
@@ -78,7 +81,7 @@ async def test_full_batch_leaves_at_once() -> None:
     """max_batch jobs leave together, before the window has passed and although more are announced."""
     runner = Runner()
     async with numbers(runner) as batcher:
-        with batcher.announce():
+        with batcher.door.announce():
             outcomes = await asyncio.gather(*send(batcher, 1, 2, 3, 4))
     assert runner.batches == [[1, 2, 3, 4]]
     assert {outcome.released_by for outcome in outcomes} == {"full"}
@@ -99,7 +102,7 @@ async def test_window_counts_from_arrival() -> None:
     """With another item announced, the head leaves exactly max_wait after it arrived, and takes who came since."""
     runner = Runner()
     async with numbers(runner) as batcher:
-        with batcher.announce():
+        with batcher.door.announce():
             (first,) = send(batcher, 1)
             await asyncio.sleep(0.4)
             (second,) = send(batcher, 2)
@@ -117,7 +120,7 @@ async def test_aged_head_leaves_at_once() -> None:
         blocker = await busy(batcher, runner)
         waiting = send(batcher, 1, 2)
         await asyncio.sleep(5)
-        with batcher.announce():
+        with batcher.door.announce():
             runner.gate.set()
             await blocker
             outcome = await waiting[0]
@@ -140,7 +143,7 @@ async def test_idle_runner_gets_a_lone_job_at_once() -> None:
 async def test_batch_leaves_when_the_last_announced_gives_up() -> None:
     """An announced item that never comes (its picture was damaged) does not cost the others the window."""
     async with numbers(Runner()) as batcher:
-        with batcher.announce():
+        with batcher.door.announce():
             (task,) = send(batcher, 1)
             await asyncio.sleep(0.25)
             assert not task.done()
@@ -153,7 +156,7 @@ async def test_batch_leaves_in_time_for_a_deadline() -> None:
     """A deadline before the window's end makes the batch leave early enough to be computed."""
     runner = Runner(run_s=FIRST_GUESS_S)
     async with numbers(runner, max_wait_ms=10_000) as batcher:
-        with batcher.announce():
+        with batcher.door.announce():
             outcome = await batcher.submit(1, deadline=warp_loop().now + 2 + FIRST_GUESS_S)
     assert outcome.released_by == "deadline"
     assert outcome.queue_s <= 2
@@ -180,7 +183,7 @@ async def test_drain_computes_what_waits() -> None:
 async def test_drain_waits_for_the_announced() -> None:
     """What was admitted before the drain is still taken and answered."""
     async with numbers(Runner()) as batcher:
-        with batcher.announce():
+        with batcher.door.announce():
             closing = asyncio.create_task(batcher.aclose(drain_s=60))
             await asyncio.sleep(1)
         assert (await batcher.submit(1)).result == 2
@@ -196,8 +199,8 @@ async def test_drain_admits_nothing_new() -> None:
         closing = asyncio.create_task(batcher.aclose(drain_s=60))
         await settle()
         with pytest.raises(Draining):
-            batcher.refuse_if_full()
-        with pytest.raises(Draining), batcher.announce():
+            batcher.door.refuse_if_full()
+        with pytest.raises(Draining), batcher.door.announce():
             pass
         runner.gate.set()
         await asyncio.gather(blocker, closing)
@@ -223,7 +226,7 @@ async def test_closed_batcher_refuses() -> None:
         await batcher.aclose()
         with pytest.raises(Draining):
             await batcher.submit(1)
-        with pytest.raises(Draining), batcher.announce():
+        with pytest.raises(Draining), batcher.door.announce():
             pass
 
 
@@ -231,7 +234,7 @@ async def test_closed_batcher_refuses() -> None:
 async def test_one_timer_per_batch() -> None:
     """Arrivals during a window do not set timers of their own, and an idle batcher does not poll."""
     async with numbers(Runner(), max_batch=16) as batcher:
-        with batcher.announce():
+        with batcher.door.announce():
             tasks = []
             for item in range(10):
                 tasks += send(batcher, item)
@@ -248,7 +251,7 @@ async def test_one_timer_per_batch() -> None:
 async def test_timer_that_fires_early_is_armed_again() -> None:
     """uvloop's timers may come a little early; then the batch still leaves at its time, not never."""
     async with numbers(Runner()) as batcher:
-        with batcher.announce():
+        with batcher.door.announce():
             warp_loop().early_s = 0.01
             outcome = await batcher.submit(1)
     assert outcome.released_by == "window"
@@ -280,7 +283,11 @@ async def test_job_cancelled_in_the_same_turn_never_enters_a_batch() -> None:
     """Also when the cancel falls between the end of one run and the forming of the next batch."""
     runner = Runner()
     tasks: list[asyncio.Task[Outcome[int]]] = []
-    async with numbers(runner, max_batch=2, observe=lambda batch: tasks[0].cancel() and None) as batcher:
+
+    def cancel(batch: Batch) -> None:
+        asyncio.get_running_loop().call_soon(tasks[0].cancel)
+
+    async with numbers(runner, max_batch=2, observe=cancel) as batcher:
         blocker = await busy(batcher, runner)
         tasks += send(batcher, 1, 2, 3)
         await settle()
@@ -318,6 +325,24 @@ async def test_deadline_already_past_is_not_computed() -> None:
 
 
 @warped
+async def test_deadline_that_passes_while_the_loop_is_busy() -> None:
+    """Its timer has not come yet when the next batch is formed: it takes nobody's place there."""
+    runner = Runner(run_s=1)
+
+    def be_busy(batch: Batch) -> None:
+        warp_loop().now = max(warp_loop().now, 10)
+
+    async with numbers(runner, max_batch=2, observe=be_busy) as batcher:
+        blocker = await busy(batcher, runner)
+        tasks = send(batcher, 1, deadline=5.0) + send(batcher, 2, deadline=11.5) + send(batcher, 3)
+        await settle()
+        runner.gate.set()
+        _, expired, hurried, patient = await asyncio.gather(blocker, *tasks, return_exceptions=True)
+    assert runner.batches == [[0], [3, 2]]
+    assert [type(end) for end in (expired, hurried, patient)] == [DeadlineExceeded, Outcome, Outcome]
+
+
+@warped
 async def test_deadline_during_the_run() -> None:
     """Never a late answer: DeadlineExceeded at the deadline; the neighbours in the batch get their results."""
     runner = Runner(run_s=10)
@@ -339,6 +364,85 @@ async def test_leaver_during_the_run_harms_nobody() -> None:
         tasks[0].cancel()
         outcomes = await asyncio.gather(*tasks[1:])
     assert [outcome.result for outcome in outcomes] == [4, 6, 8]
+
+
+# The next batch at hand
+
+
+@warped
+async def test_a_full_batch_is_at_hand_before_the_runner_is_free() -> None:
+    """Then it need not wait for the event loop. Of what was measured nothing changes by it."""
+    runner = Runner(run_s=1)
+    async with numbers(runner) as batcher:
+        tasks = send(batcher, *range(12))
+        await asyncio.sleep(0.95)
+        assert runner.given == 1  # nobody knows yet how long a batch takes
+        await asyncio.sleep(0.8)
+        assert runner.given == 1
+        assert (batcher.stats().pending, batcher.stats().running) == (4, 4)
+        await asyncio.sleep(0.1)
+        assert runner.given == 2
+        assert (batcher.stats().pending, batcher.stats().running) == (0, 8)
+        outcomes = await asyncio.gather(*tasks)
+        assert [outcome.queue_s for outcome in outcomes] == pytest.approx([0] * 4 + [1] * 4 + [2] * 4)
+        assert batcher.stats().items_per_s == pytest.approx(4)
+    assert warp_loop().now == pytest.approx(3)
+
+
+@warped
+async def test_only_the_next_batch_is_at_hand_and_only_a_full_one() -> None:
+    """Whoever is in it cannot leave uncomputed any more, or be joined by others."""
+    runner = Runner(run_s=1)
+    async with numbers(runner) as batcher:
+        await asyncio.gather(*send(batcher, *range(4)))
+        tasks = send(batcher, *range(4), 10, 11, 12)
+        await asyncio.sleep(0.99)
+        assert runner.given == 1
+        tasks += send(batcher, 13, *range(20, 28))
+        await settle()
+        assert runner.given == 2
+        runner.run_s = 100
+        await asyncio.sleep(50)
+        assert (runner.given, batcher.stats().pending) == (2, 4)
+        assert batcher.stats().running_s == pytest.approx(49.99)
+        await asyncio.gather(*tasks)
+    assert runner.batches[1:] == [[0, 1, 2, 3], [10, 11, 12, 13], [20, 21, 22, 23], [24, 25, 26, 27]]
+
+
+@warped
+async def test_a_runner_that_is_late_gets_no_more_than_the_next() -> None:
+    """Only one batch waits at it, however long it takes."""
+    runner = Runner(run_s=1)
+    async with numbers(runner) as batcher:
+        await asyncio.gather(*send(batcher, *range(4)))
+        runner.gate.clear()
+        tasks = send(batcher, *range(16))
+        await asyncio.sleep(100)
+        assert (runner.given, batcher.stats().pending, batcher.stats().running) == (2, 8, 8)
+        runner.gate.set()
+        await asyncio.gather(*tasks)
+
+
+@warped
+async def test_who_is_at_hand_is_answered_in_time() -> None:
+    """What cannot be done before its deadline, because the batch before is still running, goes last."""
+    runner = Runner(run_s=1)
+    async with numbers(runner) as batcher:
+        await asyncio.gather(*send(batcher, *range(4)))
+        tasks = send(batcher, *range(4)) + send(batcher, 10, deadline=2.95) + send(batcher, 11, 12, 13, 14)
+        await asyncio.gather(*tasks, return_exceptions=True)
+    assert runner.batches[2] == [11, 12, 13, 14]
+
+
+@warped
+async def test_another_runner_has_its_own_pace() -> None:
+    """What was measured of the last one is forgotten."""
+    runner = Runner(run_s=1)
+    async with numbers(runner) as batcher:
+        for _ in range(9):
+            await batcher.submit(1)
+        batcher.pace.begin(0.5)
+        assert batcher.stats().items_per_s == pytest.approx(2)
 
 
 # Failures
@@ -479,12 +583,12 @@ async def test_full_queue_refuses_at_once() -> None:
 async def test_announced_items_hold_places() -> None:
     """What is being decoded counts as waiting, so an admitted item is never refused later."""
     async with numbers(Runner(), max_pending=2) as batcher:
-        with batcher.announce(), batcher.announce():
-            with pytest.raises(QueueFull), batcher.announce():
+        with batcher.door.announce(), batcher.door.announce():
+            with pytest.raises(QueueFull), batcher.door.announce():
                 pass
             with pytest.raises(QueueFull):
-                batcher.refuse_if_full()
-        batcher.refuse_if_full()
+                batcher.door.refuse_if_full()
+        batcher.door.refuse_if_full()
 
 
 @warped
@@ -495,7 +599,7 @@ async def test_streams_wait_for_room() -> None:
         blocker = await busy(batcher, runner)
         (waiting,) = send(batcher, 1)
         await settle()
-        room = asyncio.create_task(batcher.wait_for_room())
+        room = asyncio.create_task(batcher.door.wait_for_room())
         await settle()
         assert not room.done()
         waiting.cancel()
@@ -527,7 +631,7 @@ async def test_stats_add_up() -> None:
         blocker = await busy(batcher, runner)
         waiting = send(batcher, 1, 2)
         await settle()
-        with batcher.announce():
+        with batcher.door.announce():
             stats = batcher.stats()
         assert (stats.pending, stats.announced, stats.running) == (2, 1, 1)
         runner.gate.set()
@@ -732,7 +836,7 @@ async def test_nobody_is_let_in_to_be_sent_away_later(rate: int) -> None:
         callers = []
         for number in range(60 * rate * times):
             try:
-                batcher.refuse_if_in_vain()
+                batcher.door.refuse_if_in_vain()
                 callers.append(asyncio.create_task(caller(number)))
             except QueueFull:
                 refused += 1
@@ -761,14 +865,14 @@ async def test_at_the_door_only_callers_count() -> None:
         assert batcher.stats().places == 4
         tasks = send(batcher, 1, 2, 3) + send(batcher, *range(10, 20), lane=BULK)
         await settle()
-        with batcher.announce(BULK):
-            batcher.refuse_if_in_vain()
-        with batcher.announce(), pytest.raises(QueueFull, match=r"4 pictures wait already, 0\.2 s of work"):
-            batcher.refuse_if_in_vain()
-        batcher.refuse_if_in_vain()
+        with batcher.door.announce(BULK):
+            batcher.door.refuse_if_in_vain()
+        with batcher.door.announce(), pytest.raises(QueueFull, match=r"4 pictures wait already, 0\.2 s of work"):
+            batcher.door.refuse_if_in_vain()
+        batcher.door.refuse_if_in_vain()
         batcher.configure(max_pending=3)
         with pytest.raises(QueueFull):
-            batcher.refuse_if_in_vain()
+            batcher.door.refuse_if_in_vain()
         runner.gate.set()
         await asyncio.gather(blocker, *tasks)
 
@@ -816,7 +920,7 @@ async def _random_life(chance: random.Random) -> None:
         async def one(item: int) -> Outcome[int]:
             deadline = loop.now + chance.random() if chance.random() < 0.3 else None
             try:
-                with batcher.announce():
+                with batcher.door.announce():
                     await asyncio.sleep(chance.choice([0.0, 0.005, 0.05]))
                 return await batcher.submit(item, deadline=deadline, lane=chance.choice(["interactive", "bulk"]))
             finally:
@@ -858,7 +962,7 @@ def test_real_time_on_uvloop() -> None:
     async def stream(batcher: Batcher[int, int]) -> None:
         for item in range(60):
             with contextlib.suppress(DeadlineExceeded):
-                with batcher.announce():
+                with batcher.door.announce():
                     await asyncio.sleep(chance.random() * 0.012)
                 deadline = asyncio.get_running_loop().time() + chance.random() * 0.2
                 await batcher.submit(item, deadline=deadline if chance.random() < 0.5 else None)
@@ -866,7 +970,7 @@ def test_real_time_on_uvloop() -> None:
     async def main() -> None:
         async with Batcher(runner, max_batch=16, max_wait_ms=5, max_pending=256) as batcher, asyncio.timeout(30):
             await asyncio.gather(*(stream(batcher) for _ in range(6)))
-            with batcher.announce():
+            with batcher.door.announce():
                 for item in range(60):
                     await batcher.submit(item)
             assert batcher.alive

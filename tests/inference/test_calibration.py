@@ -11,6 +11,7 @@ from service.inference.calibration import (
     Curve,
     best,
     curve_file,
+    item_seconds,
     keep_curve,
     measure,
     read_curve,
@@ -74,6 +75,12 @@ def test_larger_batches_are_measured_while_they_pay() -> None:
 def test_the_best_batch_and_window(ms: dict[int, float], chosen: Batching) -> None:
     """From t(n) in milliseconds."""
     assert best(curve(ms)) == chosen
+
+
+@pytest.mark.parametrize(("max_batch", "expected"), [(1, 0.1), (4, 0.05), (6, 0.05), (100, 0.04)])
+def test_how_long_one_takes_in_a_batch(max_batch: int, expected: float) -> None:
+    """By the largest batch that was measured and can occur."""
+    assert item_seconds(curve({1: 100, 4: 200, 8: 320}), max_batch) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("now_s", "true"), [(0.033, True), (0.06, True), (0.07, False), (0.01, False)])

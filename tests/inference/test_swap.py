@@ -313,6 +313,7 @@ async def test_batching_follows_the_kept_curve_only(tmp_path: Path) -> None:
         assert (classifier.stats().max_batch, len(classifier.curve)) == (16, 0)
         await worker.swap(numbered(Numbered(2), curve_file=curve))
         assert (classifier.stats().max_batch, len(classifier.curve), classifier.auto) == (2, 3, True)
+        assert classifier.stats().items_per_s == pytest.approx(2 / 0.012)  # who comes first is let in by that
         await worker.swap(numbered(Numbered(4)))
         assert (classifier.stats().max_batch, len(classifier.curve), classifier.auto) == (2, 0, True)
 

@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from service.errors import ModelUnavailable, NotReady, StartError
 from service.inference import engine_thread
+from service.inference.engine_thread import Scored
 from service.inference.engines.engine import Pixels, Scores
 from service.inference.worker import FAILURES, Worker
 from tests.fakes import GatedEngine
@@ -223,3 +225,101 @@ async def test_failed_load_is_told() -> None:
         with pytest.raises(ModelUnavailable, match="no such file"):
             await running.loaded()
         assert running.status == "failed"
+
+
+class Early(GatedEngine):
+    """Computes by itself what it was given, one after another: each when its gate opens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun: list[BegunEarly] = []
+        self.refuses = 0
+
+    def begin(self, pixels: Pixels) -> "BegunEarly":
+        if pixels.any():
+            if self.refuses:
+                self.refuses -= 1
+                raise RuntimeError("not now")
+            self.begun.append(BegunEarly(self, pixels))
+            return self.begun[-1]
+        return BegunEarly(self, pixels, is_done=True)
+
+
+class BegunEarly:
+    def __init__(self, engine: Early, pixels: Pixels, *, is_done: bool = False) -> None:
+        self.pixels, self._engine = pixels, engine
+        self.done = threading.Event()
+        if is_done:
+            self.done.set()
+
+    def wait(self, seconds: float) -> bool:
+        return self.done.wait(seconds)
+
+    def scores(self) -> Scores:
+        self.done.wait()
+        return self._engine.scores(self.pixels)
+
+
+def run_each(running: Worker, *pictures: NDArray[np.uint8]) -> list[asyncio.Task[list[Scored | None]]]:
+    return [asyncio.create_task(running.run([picture])) for picture in pictures]
+
+
+def of(scored: list[Scored | None]) -> list[NDArray[np.float32]]:
+    return [one.scores for one in scored if one]
+
+
+async def test_an_engine_that_can_has_the_next_batch_at_hand() -> None:
+    """It is begun while the first is computed; each gets its own answer, and none has the other's time in its own."""
+    engine = Early()
+    async with worker(engine) as running:
+        await running.loaded()
+        first, second = run_each(running, *PICTURES[:2])
+        await until(lambda: len(engine.begun) == 2)
+        await asyncio.sleep(0.2)
+        engine.begun[0].done.set()
+        (before,) = await first
+        engine.begun[1].done.set()
+        (after,) = await second
+    assert before
+    assert after
+    np.testing.assert_array_equal(before.scores, engine.scores(PICTURES[0][np.newaxis])[0])
+    np.testing.assert_array_equal(after.scores, engine.scores(PICTURES[1][np.newaxis])[0])
+    assert before.infer_ms > 200 > after.infer_ms
+
+
+async def test_a_batch_at_hand_that_is_not_wanted_any_more_is_nobody_elses() -> None:
+    """Who comes after it gets his own answer."""
+    engine = Early()
+    async with worker(engine) as running:
+        await running.loaded()
+        first, gone = run_each(running, *PICTURES[:2])
+        await until(lambda: len(engine.begun) == 2)
+        gone.cancel()
+        (third,) = run_each(running, PICTURES[2])
+        await until(lambda: len(engine.begun) == 3)
+        for begun in engine.begun:
+            begun.done.set()
+        np.testing.assert_array_equal(of(await third), engine.scores(PICTURES[2][np.newaxis]))
+        np.testing.assert_array_equal(of(await first), engine.scores(PICTURES[0][np.newaxis]))
+
+
+@pytest.mark.parametrize(("refuses", "ends"), [(1, "answered"), (2, "failed")])
+async def test_a_batch_that_cannot_be_begun_is_told_to_its_own_callers(refuses: int, ends: str) -> None:
+    """It is tried again when its turn has come."""
+    engine = Early()
+    async with worker(engine) as running:
+        await running.loaded()
+        (first,) = run_each(running, PICTURES[0])
+        await until(lambda: len(engine.begun) == 1)
+        engine.refuses = refuses
+        (second,) = run_each(running, PICTURES[1])
+        await until(lambda: engine.refuses == refuses - 1)
+        engine.begun[0].done.set()
+        np.testing.assert_array_equal(of(await first), engine.scores(PICTURES[0][np.newaxis]))
+        if ends == "answered":
+            await until(lambda: len(engine.begun) == 2)
+            engine.begun[1].done.set()
+            np.testing.assert_array_equal(of(await second), engine.scores(PICTURES[1][np.newaxis]))
+        else:
+            with pytest.raises(RuntimeError, match="not now"):
+                await second

@@ -1,7 +1,7 @@
 """The engine's contract: what a runtime must do to be served. Knows no runtime."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,3 +33,21 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Give the memory back. Nothing is called after this."""
+
+
+class Begun(Protocol):
+    """A batch that an engine computes by itself."""
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it is done, after at most so long."""
+
+    def scores(self) -> Scores:
+        """Those of `predict`, once they are there. To be asked once."""
+
+
+@runtime_checkable
+class EarlyEngine(Engine, Protocol):
+    """One that can be given a batch while it computes the one before: it goes from one to the other without us."""
+
+    def begin(self, pixels: Pixels) -> Begun:
+        """`predict` in two steps. Called from the same thread."""

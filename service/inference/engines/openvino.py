@@ -52,7 +52,7 @@ class OpenVINOEngine:
         self._width = min(usable_cores(), STREAMS)
         self._alone: Any = None
         self._streams: Any = None
-        self._requests: list[Any] = []
+        self._idle: list[Any] = []  # requests
         self._chunk = CHUNK
         self._classes = 0
 
@@ -86,40 +86,32 @@ class OpenVINOEngine:
 
     def predict(self, pixels: Pixels) -> Scores:
         """uint8 (n, size, size, 3) -> float32 (n, classes). RuntimeError with OpenVINO's words if it fails."""
-        if self._alone is None:
-            raise RuntimeError("predict() before load() or after close()")
-        pixels = np.ascontiguousarray(pixels)
-        scores = np.empty((len(pixels), self._classes), np.float32)
-        together = len(pixels) - len(pixels) % self._width
-        if together:
-            self._stream(pixels[:together], scores[:together])
-        for place in range(together, len(pixels)):
-            self._alone.infer([pixels[place : place + 1]], share_inputs=True)
-            scores[place] = self._alone.get_output_tensor(0).data[0]
-        return scores
+        return self.begin(pixels).scores()
 
-    def _stream(self, pixels: Pixels, scores: Scores) -> None:
-        """Fill `scores`: equal chunks, all asked for at once; a stream that is free takes the next without Python.
+    def begin(self, pixels: Pixels) -> "Begun":
+        """Equal chunks, all asked for at once; a stream that is free takes the next without Python, be it of this batch
+        or of another. What does not fill all streams is computed at the end, one by one.
 
         OpenVINO's own queue of requests is not used: it calls back into Python, and a queue that is destroyed in the
         meantime waits for that call with Python's lock held, for ever.
         """
-        parts = self._width * math.ceil(len(pixels) / (self._width * self._chunk))
-        while len(self._requests) < parts:
-            self._requests.append(self._streams.create_infer_request())
-        started: list[tuple[Any, Scores]] = []
+        if self._alone is None:
+            raise RuntimeError("predict() before load() or after close()")
+        pixels = np.ascontiguousarray(pixels)
+        begun = Begun(self._alone, self._idle, pixels, np.empty((len(pixels), self._classes), np.float32))
+        together = len(pixels) - len(pixels) % self._width
+        parts = self._width * math.ceil(together / (self._width * self._chunk))
         try:
-            for request, chunk, wanted in zip(
-                self._requests, np.array_split(pixels, parts), np.array_split(scores, parts), strict=False
-            ):
-                request.start_async([chunk], share_inputs=True)
-                started.append((request, wanted))
-        finally:
-            _finish(started)
+            for chunk in np.array_split(pixels[:together], parts) if parts else ():
+                begun.start(self._idle.pop() if self._idle else self._streams.create_infer_request(), chunk)
+        except BaseException:
+            begun.finish()
+            raise
+        return begun
 
     def close(self) -> None:
         """Let the model go. Twice is once."""
-        self._alone, self._streams, self._requests = None, None, []
+        self._alone, self._streams, self._idle = None, None, []
         give_memory_back()
 
     def _compile(self, openvino: Any, file: Path) -> None:
@@ -136,17 +128,51 @@ class OpenVINOEngine:
         self._alone = alone.create_infer_request()
 
 
-def _finish(started: list[tuple[Any, Scores]]) -> None:
-    """Wait for all, also after one has failed: they read pictures that nobody keeps any longer. Raises RuntimeError."""
-    failures: list[RuntimeError] = []
-    for request, scores in started:
+class Begun:
+    """A batch whose chunks the streams compute; the pictures that are left over are computed when it is asked for."""
+
+    def __init__(self, alone: Any, idle: list[Any], pixels: Pixels, scores: Scores) -> None:
+        self._alone, self._idle = alone, idle
+        self._pixels, self._scores = pixels, scores
+        self._started: list[Any] = []
+        self._done = 0
+
+    def start(self, request: Any, chunk: Pixels) -> None:
+        """These are the next."""
+        request.start_async([chunk], share_inputs=True)
+        self._started.append(request)
+
+    def wait(self, seconds: float) -> bool:
+        """Whether the streams are done, after at most so long."""
         try:
-            request.wait()
-            scores[:] = request.get_output_tensor(0).data
-        except RuntimeError as error:
-            failures.append(error)
-    if failures:
-        raise failures[0]
+            return not self._started or bool(self._started[-1].wait_for(round(seconds * 1000)))
+        except RuntimeError:  # finish() says it
+            return True
+
+    def scores(self) -> Scores:
+        """float32 (n, classes). RuntimeError with OpenVINO's words if it failed."""
+        self.finish()
+        for place in range(self._done, len(self._pixels)):
+            self._alone.infer([self._pixels[place : place + 1]], share_inputs=True)
+            self._scores[place] = self._alone.get_output_tensor(0).data[0]
+        return self._scores
+
+    def finish(self) -> None:
+        """Wait for all, also after one has failed: they read pictures that nobody keeps any longer. Raises
+        RuntimeError."""
+        failures: list[RuntimeError] = []
+        for request in self._started:
+            try:
+                request.wait()
+                part = request.get_output_tensor(0).data
+                self._scores[self._done : self._done + len(part)] = part
+                self._done += len(part)
+            except RuntimeError as error:
+                failures.append(error)
+        self._idle += self._started
+        self._started = []
+        if failures:
+            raise failures[0]
 
 
 def _give_back() -> None:

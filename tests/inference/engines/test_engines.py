@@ -14,7 +14,7 @@ import pytest
 
 from service.errors import StartError
 from service.inference.engines import prepared
-from service.inference.engines.engine import Engine, Pixels, Scores
+from service.inference.engines.engine import EarlyEngine, Engine, Pixels, Scores
 from service.inference.engines.openvino import OpenVINOEngine
 from service.inference.engines.prepared import KEPT, Runtime, prepare_once
 from service.inference.engines.tensorflow import TensorFlowEngine
@@ -130,6 +130,21 @@ def test_every_picture_of_a_large_batch_gets_its_own_answer(runtime: Runtime, ca
             batch = pixels(n, SMALL, seed=n)
             alone = np.concatenate([engine.predict(batch[i : i + 1]) for i in range(n)])
             np.testing.assert_allclose(engine.predict(batch), alone, atol=1e-5, rtol=0)
+
+
+def test_batches_begun_together_each_get_their_own_answers(cache: Path) -> None:
+    """Asked for in any order; one that nobody asks for is in nobody's way, and one that cannot be begun neither."""
+    with loaded("openvino", build_demo, DEMO_WEIGHTS, SMALL, cache) as engine:
+        assert isinstance(engine, EarlyEngine)
+        batches = [pixels(n, SMALL, seed=n) for n in (21, 8, 3, 1)]
+        alone = [np.concatenate([engine.predict(one[np.newaxis]) for one in batch]) for batch in batches]
+        engine.begin(pixels(9, SMALL))
+        begun = [engine.begin(batch) for batch in batches]
+        with pytest.raises(RuntimeError):
+            engine.begin(np.zeros((8, 32, 32, 4), np.uint8))
+        assert all(one.wait(60) for one in begun)
+        for one, expected in reversed([*zip(begun, alone, strict=True)]):
+            np.testing.assert_allclose(one.scores(), expected, atol=1e-5, rtol=0)
 
 
 def test_folding_with_biases_and_statistics_changes_no_answer(runtime: Runtime, tmp_path: Path, cache: Path) -> None:
