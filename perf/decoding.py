@@ -8,7 +8,7 @@ one thread; the gain of two threads is of wall time, and means something on two 
 rounds. The photos come as they are (their names begin with the WordNet id), upsampled to 1600x1200 and to 4000x3000
 (the first 12 and 4), and once as they are for an input of 80, where draft halves real detail. With --weights (of
 keras.applications.MobileNetV2) the answers are compared with those of the first candidate. Candidates whose package
-is not installed are named and left out: `pip install simplejpeg cykooz-resizer opencv-python-headless`.
+is not installed are named and left out: `pip install simplejpeg opencv-python-headless`.
 """
 
 import argparse
@@ -134,10 +134,11 @@ def by_opencv(cv2: Any, picture: Picture, size: int) -> Pixels:
 def candidates() -> Iterator[tuple[str, Candidate]]:
     yield "Pillow, decoded whole", lambda data, size: by_pillow(drafted(data, size, 0), size)
     yield "Pillow, draft to >= 256", lambda data, size: by_pillow(drafted(data, size, 1), size)
-    yield "**Pillow, draft to >= 512: served**", served
-    yield "served, one block for the decoder", lambda data, size: by_pillow(opened(data, size, block=2**25), size)
-    yield "served, resized as YCbCr", lambda data, size: by_pillow(opened(data, size, mode="YCbCr"), size)
-    yield "served, box filter", lambda data, size: by_pillow(drafted(data, size), size, Image.Resampling.BOX)
+    yield "Pillow, draft to >= 512", lambda data, size: by_pillow(drafted(data, size), size)
+    yield "**that, resized with SIMD: served**", served
+    yield "Pillow, one block for the decoder", lambda data, size: by_pillow(opened(data, size, block=2**25), size)
+    yield "Pillow, resized as YCbCr", lambda data, size: by_pillow(opened(data, size, mode="YCbCr"), size)
+    yield "Pillow, box filter", lambda data, size: by_pillow(drafted(data, size), size, Image.Resampling.BOX)
     packages: dict[str, Any] = {}
     for name in ("simplejpeg", "cykooz_resizer", "cv2"):
         try:
@@ -150,8 +151,7 @@ def candidates() -> Iterator[tuple[str, Candidate]]:
         yield "simplejpeg", lambda data, size: by_pillow(turbo(jpeg, data, size), size)
         yield "simplejpeg, fast", lambda data, size: by_pillow(turbo(jpeg, data, size, **fast), size)
     if resizer:
-        yield "Pillow, cykooz.resizer", lambda data, size: by_cykooz(resizer, drafted(data, size), size)
-        yield "the same in shared memory", lambda data, size: in_shared_memory(resizer, drafted(data, size), size)
+        yield "served, in shared memory", lambda data, size: in_shared_memory(resizer, drafted(data, size), size)
     if jpeg and resizer:
         yield "simplejpeg, cykooz.resizer", lambda data, size: by_cykooz(resizer, turbo(jpeg, data, size), size)
     if jpeg and opencv:

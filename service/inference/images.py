@@ -30,6 +30,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from service.errors import ImageError, ImageTooLarge
 from service.inference.headers import Header, check_pixels, corrupt, orientation, read_header
 from service.inference.predictions import ImageInfo, InputSpec
+from service.inference.resizing import resize
 from service.settings import Profile
 
 # Pillow warns about harmless oddities in words taken from the file, and Python remembers every new text for ever.
@@ -135,10 +136,9 @@ def to_input(picture: Picture, profile: Profile, spec: InputSpec) -> NDArray[np.
     `imagenet`: torchvision's Resize(size · 256/224) and CenterCrop(size), bilinear and antialiased.
     """
     size = spec.size
-    if profile == "keras":
-        small = picture.pixels.resize((size, size), Image.Resampling.NEAREST)
-    else:
-        small = picture.pixels.resize((size, size), Image.Resampling.BILINEAR, box=crop_box(picture, size))
+    if profile == "imagenet":
+        return resize(picture.pixels, size, crop_box(picture, size))
+    small = picture.pixels.resize((size, size), Image.Resampling.NEAREST)
     return np.frombuffer(small.tobytes(), np.uint8).reshape(size, size, 3)
 
 

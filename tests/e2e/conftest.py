@@ -3,9 +3,11 @@
 from collections.abc import AsyncIterator
 
 import pytest_asyncio
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, async_playwright, expect
 
 from tests.e2e.browsing import ARGUMENTS, CHROMIUM
+
+expect.set_options(timeout=20_000)  # a page may be slow to come while the other half of the tests runs beside it
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
