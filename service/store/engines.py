@@ -14,8 +14,9 @@ from service.errors import StoreUnusable
 _DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
 _WAL_KEPT_BYTES = 64 * 1024 * 1024
 """A long reader can let the log grow; it is cut back to this at the next checkpoint."""
-_CACHE_KIB = 512
-"""Of pages, for each connection: the system keeps them as well, and SQLite's own 2 MiB fill for hours."""
+_CACHE_KIB = 128
+"""Of pages, for each connection: the system keeps them as well, and SQLite's own 2 MiB fill for hours. Nothing that was
+measured is slower with so few (perf/RESULTS.md)."""
 
 
 def database_url(url_or_path: str | Path) -> URL:
