@@ -1,7 +1,6 @@
-"""The facade everybody calls: decode off the loop -> cache -> submit -> label -> Prediction.
+"""The facade everybody calls: who is admitted, the answer (answers.py) and its labels, and the settings of the queue.
 
-Identical pictures in flight are computed once, and a computation that nobody waits for any more is cancelled, wherever
-it is. Another model may take over at any time (worker.swap): each answer is labelled by the one that computed it.
+Another model may take over at any time (worker.swap): each answer is labelled by the one that computed it.
 """
 
 import asyncio
@@ -9,16 +8,16 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.errors import Conflict, DeadlineExceeded, Draining, NotReady, QueueFull
+from service.errors import Conflict, DeadlineExceeded, Draining, NotReady
 from service.inference import images
 from service.inference.admission import Admissions, Memory, Share
+from service.inference.answers import Answers, Wanted
 from service.inference.batcher import Batcher
 from service.inference.batches import Batch, Stats
 from service.inference.calibration import DEFAULT, Curve, item_seconds
@@ -27,38 +26,16 @@ from service.inference.engine_thread import Scored
 from service.inference.labels import ClassTable, top_k
 from service.inference.lanes import INTERACTIVE, Lane
 from service.inference.overload import Overload
-from service.inference.predictions import ImageInfo, ModelInfo, Prediction, Receipt
-from service.inference.serving import Identity, Serving
+from service.inference.predictions import ModelInfo, Prediction, Receipt
+from service.inference.serving import Serving
 from service.inference.shadow import Shadow
-from service.inference.sharing import Flights, Kept
 from service.inference.worker import Worker
 from service.settings import Profile, Settings
 
 OVERLOAD_SHARE = 0.8  # of the deadline is the patience we count on until callers show less
 LAST_WORDS_S = 1.0  # of the grace time is kept to tell those who will not be answered
 
-Key = tuple[str, Identity, Profile]
 Status = Literal["loading", "ready", "failed", "draining"]
-
-
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """One caller's wish. `deadline` is a time of the loop's clock."""
-
-    data: bytes
-    profile: Profile
-    deadline: float | None
-    lane: Lane
-    patient: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """What one picture's computation gave, before it is cut to somebody's top-k."""
-
-    scored: Scored
-    image: ImageInfo
-    receipt: Receipt
 
 
 class Classifier:
@@ -95,8 +72,7 @@ class Classifier:
         worker.on_serving = self._on_serving
         if worker.status == "ready":
             self._on_serving()
-        self._kept = Kept[Key, _Answer](settings.cache_entries)
-        self._flights = Flights[tuple[Key, Lane], _Answer]()
+        self._answers = Answers(worker, self._batcher, self._decoders, settings.cache_entries)
         self.shadow = Shadow(limits, is_idle=self._is_idle)
         self._admissions = Admissions()
         self.memory = Memory(
@@ -206,7 +182,7 @@ class Classifier:
     @property
     def kept(self) -> int:
         """Answers kept for those who ask again."""
-        return len(self._kept)
+        return self._answers.kept
 
     @property
     def admitted(self) -> int:
@@ -258,10 +234,10 @@ class Classifier:
         servers_ms = math.inf if patient else self._settings.deadline_ms
         wait_ms = min(deadline_ms or math.inf, servers_ms)
         deadline = self._loop.time() + wait_ms / 1000 if wait_ms < math.inf else None
-        wanted = _Wanted(data, profile or self._settings.preprocess, deadline, lane, patient)
+        wanted = Wanted(data, profile or self._settings.preprocess, deadline, lane, patient)
         try:
             async with asyncio.timeout_at(deadline) as limit:
-                answer = await self._answer(wanted)
+                answer = await self._answers.get(wanted)
         except (TimeoutError, DeadlineExceeded) as error:
             if isinstance(error, TimeoutError) and not limit.expired():
                 raise
@@ -278,52 +254,3 @@ class Classifier:
         serving = answer.scored.serving
         labels = top_k(answer.scored.scores, serving.classes, top)
         return Prediction(labels, serving.model, answer.image, receipt, serving.brief, answer.scored.scores)
-
-    async def _answer(self, wanted: _Wanted) -> _Answer:
-        if not self._settings.cache_entries:
-            return await self._compute(wanted, None)
-        sha256 = await self._decoders.sha256(wanted.data)
-        while True:
-            key = (sha256, self.serving.identity, wanted.profile)
-            if (answer := self._kept.get(key)) is not None:
-                return _not_computed(answer)
-            flight = (key, wanted.lane)
-            joined = flight in self._flights
-            try:
-                answer = await self._flights.ride(flight, partial(self._compute, wanted, sha256))
-                return _not_computed(answer) if joined else answer
-            except (DeadlineExceeded, QueueFull):  # on the terms of the client that started it: then on our own
-                if not joined:
-                    raise
-
-    async def _compute(self, wanted: _Wanted, sha256: str | None) -> _Answer:
-        scored, patient = None, wanted.patient
-        while scored is None:  # decoded for a model that has left meanwhile: again, and not refused on the way
-            if patient:
-                await self._batcher.door.wait_for_room()
-            with self._batcher.door.announce(wanted.lane):
-                spec = self._worker.serving.input
-                decoded = await self._decoders.decode(wanted.data, wanted.profile, spec, wanted.lane, sha256)
-            outcome = await self._batcher.submit(decoded.pixels, deadline=wanted.deadline, lane=wanted.lane)
-            scored, patient = outcome.result, True
-        receipt = Receipt(
-            decode_ms=decoded.decode_ms,
-            queue_ms=outcome.queue_s * 1000,
-            infer_ms=scored.infer_ms,
-            total_ms=0.0,
-            batch_size=outcome.batch_size,
-            released_by=outcome.released_by,
-            cached=False,
-        )
-        answer = _Answer(scored, decoded.image, receipt)
-        if sha256 and wanted.lane == INTERACTIVE:  # an archive's would push out all that people ask again
-            self._kept.keep((sha256, scored.serving.identity, wanted.profile), answer)
-        return answer
-
-
-def _not_computed(answer: _Answer) -> _Answer:
-    """The same answer for who did not cause the computation: from the cache, or from a picture in flight."""
-    receipt = replace(
-        answer.receipt, decode_ms=0.0, queue_ms=0.0, infer_ms=0.0, batch_size=0, released_by=None, cached=True
-    )
-    return replace(answer, receipt=receipt)
