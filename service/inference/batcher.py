@@ -22,10 +22,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Self, TypeVar
 
-from service.errors import DeadlineExceeded, EngineFailed, GlimtError, Unavailable
+from service.errors import DeadlineExceeded, EngineFailed, GlimtError
 from service.inference.batches import Batch, Outcome, Stats
 from service.inference.door import Door
-from service.inference.halving import in_halves
+from service.inference.halving import ended_by, in_halves
 from service.inference.lanes import INTERACTIVE, Job, Lane, Lanes
 from service.inference.overload import Overload
 from service.inference.pace import Pace
@@ -43,10 +43,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(eq=False, slots=True)
 class _Flight(Generic[Item, Result]):
-    """A batch that the runner has, `since` when."""
+    """A batch that a runner has (`pace.runner`), `since` when. `is_repeated`: it failed, and comes in halves."""
 
     jobs: list[Job[Item, Outcome[Result]]]
+    runner: int
     since: float
+    is_repeated: bool = False
 
 
 class Batcher(Generic[Item, Result]):
@@ -185,9 +187,10 @@ class Batcher(Generic[Item, Result]):
                 jobs, refused = self._lanes.take(self.door.max_batch, self._free_at(), self.pace.item_s)
                 for job in refused:
                     self._settle(job, self.door.queue_full("More pictures arrive than can be computed."))
-                self._flights.append(flight := _Flight(jobs, self._loop.time()))
+                self._flights.append(flight := _Flight(jobs, self.pace.runner, self._loop.time()))
                 self.door.running += len(jobs)
                 flights.create_task(self._fly(flight, released_by))
+            self.door.is_open = False  # drained, but for what flies
 
     async def _release(self) -> Released | None:
         """Wait until a batch should leave and say why; None when drained and empty."""
@@ -222,12 +225,12 @@ class Batcher(Generic[Item, Result]):
 
     def _departure(self) -> tuple[float, Released]:
         """When the next batch should leave if nothing else happens, and why. Needs a job in the queue."""
-        is_full = len(self._lanes) >= self.door.max_batch
         if self._flights:
+            is_full = self._lanes.is_full(self.door.max_batch, self._free_at())
             return (max(self._nearly_free_at(), self._lanes.rests_until) if is_full else math.inf), "full"
         if self._lanes.rests_until > self._loop.time() and not self.door.draining:
             return self._lanes.rests_until, "window"
-        if is_full:
+        if len(self._lanes) >= self.door.max_batch:
             return -math.inf, "full"
         if self.door.draining:
             return -math.inf, "drain"
@@ -243,35 +246,40 @@ class Batcher(Generic[Item, Result]):
         return max(self._loop.time(), expected)
 
     def _nearly_free_at(self) -> float:
-        """When a full batch should be at hand; never while that much is known of it, or two are there already."""
-        if len(self._flights) > 1 or not self.pace.is_known:
+        """When a full batch should be at hand; never while two are there already, or nobody can know."""
+        flight = self._flights[0]
+        if len(self._flights) > 1 or flight.is_repeated or not self.pace.is_known:
             return math.inf
-        return self._flights[0].since + (1 - AHEAD) * len(self._flights[0].jobs) * self.pace.item_s
+        return flight.since + (1 - AHEAD) * len(flight.jobs) * self.pace.item_s
 
     async def _fly(self, flight: "_Flight[Item, Result]", released_by: Released) -> None:
         """One batch, from the queue to its answers."""
         try:
-            await self._compute(flight.jobs, released_by)
+            await self._compute(flight, released_by)
             if flight.jobs:
                 self._observe(Batch(len(flight.jobs), released_by))
         except Exception as error:
             log.exception("a batch could not be handled")
             for job in flight.jobs:
-                self._settle(job, _ended_by(error))
+                self._settle(job, ended_by(error))
         self._flights.remove(flight)
         self.door.running -= len(flight.jobs)
         if self._flights:
             self._flights[0].since = self._loop.time()
         self._wake.set()
 
-    async def _compute(self, jobs: Sequence[Job[Item, Outcome[Result]]], released_by: Released) -> None:
-        async for run in in_halves(self._run, jobs):
+    async def _compute(self, flight: "_Flight[Item, Result]", released_by: Released) -> None:
+        async for run in in_halves(self._run, flight.jobs):
+            began, self._ended = max(run.started, self._ended), run.started + run.seconds
+            if run.is_repeated:
+                flight.is_repeated = True
+                continue
             if run.error is not None:
                 for job in run.jobs:
-                    self._settle(job, _ended_by(run.error))
+                    self._settle(job, ended_by(run.error))
                 continue
-            began, self._ended = max(run.started, self._ended), run.started + run.seconds
-            self.pace.note(self._ended - began, len(run.jobs))
+            if flight.runner == self.pace.runner:
+                self.pace.note(self._ended - began, len(run.jobs))
             for job, result in zip(run.jobs, run.results, strict=True):
                 self._settle(job, Outcome(result, began - job.arrived, len(run.jobs), released_by))
 
@@ -284,13 +292,3 @@ class Batcher(Generic[Item, Result]):
         else:
             self._totals["completed"] += 1
             job.future.set_result(end)
-
-
-def _ended_by(error: BaseException) -> GlimtError:
-    if isinstance(error, Unavailable):
-        return type(error)(error.detail, retry_after_s=error.retry_after_s)  # one for each caller: it holds a traceback
-    failed = EngineFailed(
-        "The model failed on this picture, also alone. The log has the reason; the request id finds it."
-    )
-    failed.__cause__ = error
-    return failed

@@ -76,6 +76,7 @@ class EngineThread:
         self.serving = serving
         self.curve: Curve = ()
         self.hangs = False  # a run has not come back in time, and still has not
+        self.hung = 0  # times, not counted by anybody yet
         self._engine: Engine | None = None
         self._next: _Batch | None = None
         self._ended = 0.0  # the last batch
@@ -175,7 +176,7 @@ class EngineThread:
         done, _ = await asyncio.wait([closing], timeout=CLOSE_S)
         if not done:
             log.error("the engine does not come back; its thread is left behind")
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._thread.shutdown(wait=False)  # it still does what it was given: freed here that would wait for the engine
 
     @property
     def _loaded(self) -> Engine:
@@ -222,6 +223,9 @@ class EngineThread:
 
     def _wait_for_return(self, timeout_s: float) -> None:
         """What is given to the thread now runs when the hanging call has ended."""
+        if self.hangs:  # the batch that was at hand waits for the same call
+            return
+        self.hung += 1
         log.critical("%s has not come back for %g s", self.serving.model.name, timeout_s)
         self.hangs = True
 

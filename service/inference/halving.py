@@ -3,10 +3,10 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
-from service.errors import Unavailable
+from service.errors import EngineFailed, GlimtError, Unavailable
 from service.inference.lanes import Job
 
 Item = TypeVar("Item")
@@ -18,20 +18,21 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class Run(Generic[Item, Result]):
     """A run that is over: its jobs, when it began by the loop's clock, how long it took, and either a result for each
-    job or what the runner raised."""
+    job or what the runner raised. `is_repeated`: it failed, and its halves follow."""
 
     jobs: Sequence[Job[Item, Any]]
     started: float
     seconds: float
     results: Sequence[Result]
     error: BaseException | None
+    is_repeated: bool = False
 
 
 async def in_halves(
     run: Callable[[list[Item]], Awaitable[Sequence[Result]]], jobs: Sequence[Job[Item, Any]]
 ) -> AsyncIterator[Run[Item, Result]]:
-    """Run the jobs that are still wanted; each run that succeeds, and each with an error that a job alone causes, or
-    that is no job's fault (Unavailable).
+    """Run the jobs that are still wanted; each run, and instead of one that fails also its halves, unless a job alone
+    caused that or it is no job's fault (Unavailable).
 
     A runner that returns another number of results than it was given items has failed. Cancelling cancels the run.
     """
@@ -43,6 +44,7 @@ async def in_halves(
         yield attempt
         return
     log.warning("a batch of %d failed and is repeated in halves: %r", len(jobs), attempt.error)
+    yield replace(attempt, is_repeated=True)
     middle = len(jobs) // 2
     for half in (jobs[:middle], jobs[middle:]):
         async for smaller in in_halves(run, half):
@@ -65,3 +67,14 @@ async def _attempt(
         if isinstance(error, GeneratorExit) or (task is not None and task.cancelling()):
             raise
         return Run(jobs, started, clock() - started, [], error)
+
+
+def ended_by(error: BaseException) -> GlimtError:
+    """What a caller is told of a run that ended so: each his own, because it holds a traceback."""
+    if isinstance(error, Unavailable):
+        return type(error)(error.detail, retry_after_s=error.retry_after_s)
+    failed = EngineFailed(
+        "The model failed on this picture, also alone. The log has the reason; the request id finds it."
+    )
+    failed.__cause__ = error
+    return failed

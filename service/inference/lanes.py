@@ -70,6 +70,12 @@ class Lanes(Generic[Item, Result]):
         """Before this time no batch is to leave: only bulk jobs wait, and the last caller may be back any moment."""
         return -math.inf if self._interactive else self._quiet_from
 
+    def is_full(self, count: int, now: float) -> bool:
+        """Whether `take` would find so many then."""
+        if self._interactive:
+            return len(self._interactive) >= count
+        return now >= self._company_until and len(self._bulk) >= count
+
     def take(self, count: int, now: float, item_s: float) -> tuple[list[Job[Item, Result]], list[Job[Item, Result]]]:
         """The next batch, up to `count` jobs that are still wanted, and the jobs that overload has made not worth
         computing, all out of the lanes. `item_s` is what one job takes to compute."""

@@ -13,6 +13,7 @@ class Pace:
 
     def __init__(self) -> None:
         self.item_s = FIRST_GUESS_S
+        self.runner = 0  # how many have begun after the first
         self._measured_s = deque[float](maxlen=LOOKED_AT)
 
     @property
@@ -27,5 +28,6 @@ class Pace:
 
     def begin(self, item_s: float) -> None:
         """Another runner begins, of which so much was measured before; nothing of the last one holds any more."""
+        self.runner += 1
         self._measured_s.clear()
         self.note(item_s, 1)

@@ -89,11 +89,12 @@ class Worker:
         Raises what EngineThread.run raises.
         """
         self._largest = max(self._largest, len(items))
-        current, hung_before = self._current, self._current.hangs
+        current = self._current
         try:
             scored = await current.run(items, self._timeout_s)
         except NotReady:
-            self.totals["hung"] += not hung_before
+            self.totals["hung"] += current.hung
+            current.hung = 0
             raise
         except Exception:
             self._note_failure(current)

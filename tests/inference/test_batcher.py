@@ -11,7 +11,7 @@ import pytest
 from service.errors import DeadlineExceeded, Draining, EngineFailed, NotReady, QueueFull
 from service.inference.batcher import Batcher
 from service.inference.batches import Batch, Outcome
-from service.inference.lanes import BULK, BULK_TURN, COMPANY_S
+from service.inference.lanes import BULK, BULK_TURN, COMPANY_S, QUIET_S
 from service.inference.overload import Overload
 from service.inference.pace import FIRST_GUESS_S
 from tests.warp import settle, warp_loop, warped
@@ -196,6 +196,8 @@ async def test_drain_admits_nothing_new() -> None:
     runner = Runner()
     async with numbers(runner) as batcher:
         blocker = await busy(batcher, runner)
+        (waiting,) = send(batcher, 1)
+        await settle()
         closing = asyncio.create_task(batcher.aclose(drain_s=60))
         await settle()
         with pytest.raises(Draining):
@@ -203,7 +205,7 @@ async def test_drain_admits_nothing_new() -> None:
         with pytest.raises(Draining), batcher.door.announce():
             pass
         runner.gate.set()
-        await asyncio.gather(blocker, closing)
+        await asyncio.gather(blocker, waiting, closing)
 
 
 @warped
@@ -435,14 +437,109 @@ async def test_who_is_at_hand_is_answered_in_time() -> None:
 
 
 @warped
+async def test_only_what_would_fill_a_batch_is_at_hand() -> None:
+    """An archive waits behind a lone caller: who comes next still joins his batch."""
+    runner = Runner(run_s=1)
+    async with numbers(runner) as batcher:
+        await asyncio.gather(*send(batcher, *range(4)))
+        tasks = send(batcher, *range(4)) + send(batcher, *range(100, 110), lane=BULK) + send(batcher, 10)
+        await asyncio.sleep(0.95)
+        assert runner.given == 1
+        tasks += send(batcher, 11)
+        await asyncio.gather(*tasks)
+    assert runner.batches[2] == [10, 11]
+
+
+@warped
+async def test_bulk_is_not_at_hand_while_callers_are_about() -> None:
+    """The next of them waits for one picture, not for two."""
+    runner = Runner(run_s=0.05)
+    async with numbers(runner) as batcher:
+        await batcher.submit(0)
+        tasks = send(batcher, *range(100, 120), lane=BULK)
+        await asyncio.sleep(QUIET_S + 0.045)
+        assert (runner.given, runner.batches[-1]) == (1, [100])
+        begun = warp_loop().now
+        await batcher.submit(1)
+        assert warp_loop().now - begun == pytest.approx(0.055)
+        await asyncio.gather(*tasks)
+
+
+@warped
+async def test_bulk_rests_before_it_is_at_hand() -> None:
+    """A caller whose picture took so long that nobody expects another may still ask again at once."""
+    runner = Runner(run_s=2 * COMPANY_S)
+    async with numbers(runner) as batcher:
+        await batcher.submit(0)
+        caller = send(batcher, 1)[0]
+        tasks = send(batcher, *range(100, 108), lane=BULK)
+        await asyncio.sleep(2 * COMPANY_S - 0.01)
+        assert runner.given == 1
+        await caller
+        await batcher.submit(2)
+        assert runner.batches[:3] == [[0], [1], [2]]
+        await asyncio.gather(*tasks)
+
+
+@warped
+async def test_nothing_goes_between_the_halves_of_a_failed_batch() -> None:
+    """Those beside the guilty one have waited long enough."""
+    runner = Runner(run_s=1)
+    async with numbers(runner) as batcher:
+        await asyncio.gather(*send(batcher, *range(4)))
+        runner.poison[3] = ValueError("poison")
+        tasks = send(batcher, *range(4), *range(10, 30))
+        await asyncio.gather(*tasks, return_exceptions=True)
+    assert runner.batches[1:7] == [[0, 1, 2, 3], [10, 11, 12, 13], [0, 1], [2, 3], [2], [3]]
+
+
+@warped
+async def test_what_came_before_is_not_counted_as_running() -> None:
+    """A run that took long and failed was none of the next one's time."""
+    runner = Runner(run_s=1)
+    async with numbers(runner) as batcher:
+        await asyncio.gather(*send(batcher, *range(4)))
+        batcher.pace.begin(0.25)
+        runner.poison[0] = NotReady("it hung", retry_after_s=1)
+        tasks = send(batcher, *range(8))
+        await asyncio.sleep(0.5)
+        runner.run_s = 20
+        await asyncio.sleep(0.4)
+        runner.run_s = 1
+        *_, last = await asyncio.gather(*tasks, return_exceptions=True)
+        assert isinstance(last, Outcome)
+        assert last.queue_s == pytest.approx(1)
+        assert batcher.stats().items_per_s == pytest.approx(4)
+
+
+@warped
+async def test_a_drained_door_is_closed() -> None:
+    """Nobody unannounced gets in while the last batch is computed: he would not be computed any more."""
+    async with numbers(Runner(run_s=5)) as batcher:
+        (last,) = send(batcher, 1)
+        await settle()
+        closing = asyncio.create_task(batcher.aclose(drain_s=60))
+        await settle()
+        with pytest.raises(Draining):
+            await batcher.submit(2)
+        assert warp_loop().now == 0
+        await asyncio.gather(last, closing)
+
+
+@warped
 async def test_another_runner_has_its_own_pace() -> None:
-    """What was measured of the last one is forgotten."""
+    """What was measured of the last one is forgotten, and what that still computes is not noted."""
     runner = Runner(run_s=1)
     async with numbers(runner) as batcher:
         for _ in range(9):
             await batcher.submit(1)
+        tasks = send(batcher, *range(4))
+        await settle()
         batcher.pace.begin(0.5)
+        await asyncio.gather(*tasks)
         assert batcher.stats().items_per_s == pytest.approx(2)
+        await asyncio.gather(*send(batcher, *range(4)))
+        assert batcher.stats().items_per_s == pytest.approx(2 / 0.75)
 
 
 # Failures

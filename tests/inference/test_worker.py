@@ -323,3 +323,41 @@ async def test_a_batch_that_cannot_be_begun_is_told_to_its_own_callers(refuses: 
         else:
             with pytest.raises(RuntimeError, match="not now"):
                 await second
+
+
+async def test_an_engine_that_hangs_with_a_batch_at_hand_hangs_once() -> None:
+    """The callers of both are told; it is one engine, and one time."""
+    engine = Early()
+    async with worker(engine, timeout_s=0.2) as running:
+        await running.loaded()
+        ends = await asyncio.gather(*run_each(running, *PICTURES[:2]), return_exceptions=True)
+        assert [type(end) for end in ends] == [NotReady] * 2
+        assert running.totals["hung"] == 1
+        for begun in engine.begun:
+            begun.done.set()
+        await until(lambda: running.status == "ready")
+        engine.begun.clear()
+        (fresh,) = run_each(running, PICTURES[2])
+        await until(lambda: len(engine.begun) == 1)
+        engine.begun[0].done.set()
+        np.testing.assert_array_equal(of(await fresh), engine.scores(PICTURES[2][np.newaxis]))
+
+
+async def test_a_batch_at_hand_is_its_own_models() -> None:
+    """Another model takes over: what the old one has begun it ends, and only then it is closed."""
+    old, new = Early(), Early()
+    async with worker(old) as running:
+        await running.loaded()
+        first, second = run_each(running, *PICTURES[:2])
+        await until(lambda: len(old.begun) == 2)
+        await running.swap(serving(lambda: new, size=4))
+        (third,) = run_each(running, PICTURES[2])
+        await until(lambda: len(new.begun) == 1)
+        new.begun[0].done.set()
+        await third
+        old.begun[0].done.set()
+        await first
+        assert not old.closed
+        old.begun[1].done.set()
+        np.testing.assert_array_equal(of(await second), old.scores(PICTURES[1][np.newaxis]))
+        await until(lambda: old.closed)

@@ -82,6 +82,8 @@ class OpenVINOEngine:
         chunks = (self._width * size for size in range(1, self._chunk + 1))
         for n in (1, *(n for n in chunks if n <= max(batch_sizes))):
             self.predict(np.zeros((n, self._input.size, self._input.size, 3), np.uint8))
+        for_two = 2 * self._parts(max(batch_sizes))  # batches; while a stream computes, OpenVINO makes no request
+        self._idle += [self._streams.create_infer_request() for _ in range(for_two - len(self._idle))]
         _give_back()
 
     def predict(self, pixels: Pixels) -> Scores:
@@ -100,7 +102,7 @@ class OpenVINOEngine:
         pixels = np.ascontiguousarray(pixels)
         begun = Begun(self._alone, self._idle, pixels, np.empty((len(pixels), self._classes), np.float32))
         together = len(pixels) - len(pixels) % self._width
-        parts = self._width * math.ceil(together / (self._width * self._chunk))
+        parts = self._parts(together)
         try:
             for chunk in np.array_split(pixels[:together], parts) if parts else ():
                 begun.start(self._idle.pop() if self._idle else self._streams.create_infer_request(), chunk)
@@ -108,6 +110,10 @@ class OpenVINOEngine:
             begun.finish()
             raise
         return begun
+
+    def _parts(self, n: int) -> int:
+        """Chunks of a batch."""
+        return self._width * math.ceil(n / (self._width * self._chunk))
 
     def close(self) -> None:
         """Let the model go. Twice is once."""

@@ -147,6 +147,16 @@ def test_batches_begun_together_each_get_their_own_answers(cache: Path) -> None:
             np.testing.assert_allclose(one.scores(), expected, atol=1e-5, rtol=0)
 
 
+def test_requests_for_two_batches_are_there_from_the_start(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenVINO makes one only when a stream has a moment: until then the batch before would not be answered."""
+    with loaded("openvino", build_demo, DEMO_WEIGHTS, SMALL, cache) as engine:
+        assert isinstance(engine, OpenVINOEngine)
+        engine.warm_up([1, 16])
+        monkeypatch.setattr(engine, "_streams", None)
+        begun = [engine.begin(pixels(16, SMALL)) for _ in range(2)]
+        assert [one.scores().shape for one in begun] == [(16, 10)] * 2
+
+
 def test_folding_with_biases_and_statistics_changes_no_answer(runtime: Runtime, tmp_path: Path, cache: Path) -> None:
     """ResNet50 as trained has biases and statistics far from their initial values: they are folded right."""
     keras = pytest.importorskip("keras")
