@@ -1,13 +1,8 @@
 """The tables' common ground, and bringing a database up to the newest revision at start."""
 
 import asyncio
-import logging
 from datetime import UTC, datetime
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, DateTime, Dialect, MetaData, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.types import TypeDecorator
@@ -16,10 +11,8 @@ from service.errors import StoreUnusable
 from service.store.engines import check_sqlite_file, reading_engine, sqlite_path, writing_engine
 
 metadata = MetaData()
-log = logging.getLogger(__name__)
-
-_MIGRATION_LOCK = 0x676C696D74
-"""Key of the PostgreSQL advisory lock: two processes that start together must not both migrate. "glimt" in ASCII."""
+NEWEST = "0004"
+"""The revision of the last of `migrations/versions`."""
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -62,42 +55,19 @@ async def _migrate(url: URL, busy_timeout_ms: int) -> None:
     writer = writing_engine(url, busy_timeout_ms=busy_timeout_ms)
     try:
         async with reader.connect() as connection:
-            if await connection.run_sync(_is_current, _shown(url)):
-                return  # the usual start needs no write lock
+            if await connection.run_sync(_is_newest):
+                return  # the usual start needs neither a write lock nor Alembic
+            from service.store import migrating
+
+            await connection.run_sync(migrating.is_current, _shown(url))
         async with writer.begin() as connection:
-            await connection.run_sync(_upgrade, _shown(url))
+            await connection.run_sync(migrating.upgrade, _shown(url))
     finally:
         await reader.dispose()
         await writer.dispose()
 
 
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", "service.store:migrations")
-    config.set_main_option("path_separator", "os")
-    return config
-
-
-def _is_current(connection: Connection, shown: str) -> bool:
-    scripts = ScriptDirectory.from_config(_config())
-    found = set(MigrationContext.configure(connection).get_current_heads())
-    known = {script.revision for script in scripts.walk_revisions()}
-    if found - known:
-        raise StoreUnusable(
-            f"The database {shown} has schema {', '.join(sorted(found - known))}, which this version does not know: "
-            "it was written by a newer Glimt. Start that version, or name another data folder."
-        )
-    if not found and set(inspect(connection).get_table_names()) - {"alembic_version"}:
-        raise StoreUnusable(f"The database {shown} belongs to another program: name another data folder.")
-    return found == set(scripts.get_heads())
-
-
-def _upgrade(connection: Connection, shown: str) -> None:
-    if connection.dialect.name == "postgresql":
-        connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
-    if _is_current(connection, shown):
-        return  # another process was faster
-    config = _config()
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
-    log.info("the schema of %s is now %s", shown, ", ".join(ScriptDirectory.from_config(config).get_heads()))
+def _is_newest(connection: Connection) -> bool:
+    if not inspect(connection).has_table("alembic_version"):
+        return False
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all() == [NEWEST]

@@ -4,6 +4,8 @@ import asyncio
 import importlib
 import pkgutil
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,24 @@ async def test_opening_again_keeps_everything(tmp_path: Path) -> None:
             notes = feedback.FeedbackStore(db)
             await notes.add(draft, owner=None, idempotency_key=None)
             assert len(await notes.list(None)) == expected
+
+
+USUAL_START = """
+import sys
+from pathlib import Path
+import service.app
+from service.store.database import Database
+Database(Path(sys.argv[1])).prepare()
+assert not {"alembic", "mako"} & sys.modules.keys()
+"""
+
+
+async def test_a_usual_start_needs_no_alembic(tmp_path: Path) -> None:
+    """Nothing is to be migrated: its 7 MB stay out of the process, and the newest revision is known without it."""
+    async with Database(tmp_path / "glimt.db"):
+        pass
+    command = [sys.executable, "-c", USUAL_START, str(tmp_path / "glimt.db")]
+    await asyncio.to_thread(subprocess.run, command, check=True, timeout=60)
 
 
 async def test_migrating_does_not_block_the_loop(tmp_path: Path) -> None:
