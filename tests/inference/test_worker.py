@@ -136,7 +136,8 @@ async def test_nothing_out_of_the_engine_ends_the_loop(error: BaseException) -> 
 
 
 async def test_an_engine_that_hangs_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """T9: leaving the worker gives up on a thread that does not come back; once a SIGTERM then never ended."""
+    """T9: leaving the worker gives up on a thread that does not come back; once a SIGTERM then never ended. Back at
+    last, it closes its engine, which nobody else could without waiting for it."""
     monkeypatch.setattr(engine_thread, "CLOSE_S", 0.05)
     engine = GatedEngine()
     async with asyncio.timeout(10):
@@ -148,6 +149,7 @@ async def test_an_engine_that_hangs_does_not_hold_up_the_end(monkeypatch: pytest
         assert not engine.closed
         engine.gate.set()
         await stuck
+        await until(lambda: engine.closed)
 
 
 async def test_a_hanging_engine_is_told_and_its_return_too() -> None:
