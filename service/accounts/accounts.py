@@ -4,7 +4,6 @@ import hashlib
 import hmac
 import secrets
 import time
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from service.accounts.emails import normalised, spelled
 from service.accounts.identity import Identity
 from service.accounts.passwords import Passwords
 from service.accounts.rates import Rate
+from service.accounts.remembered import Remembered
 from service.errors import GlimtError, InvalidField, NotFound, Unauthorized
 from service.store.tokens import MAX_NAME_CHARS as MAX_TOKEN_NAME_CHARS
 from service.store.tokens import Kind, Token, TokenStore
@@ -61,11 +61,10 @@ class Accounts:
         self._login_rate = login_rate
         self._address_rate = address_rate
         self._session_life = session_life
-        self._clock = clock
         self._key = secrets.token_bytes(32)
-        self._known: OrderedDict[bytes, tuple[float, Identity]] = OrderedDict()
+        self._known = Remembered[bytes, Identity](_KNOWN, _KNOWN_S, clock)
         self.changes = 0  # so many since the start, for those who must notice one
-        self._used: OrderedDict[int, float] = OrderedDict()
+        self._used = Remembered[int, bool](_KNOWN, _USED_EVERY_S, clock)
 
     # Who is it
 
@@ -74,18 +73,14 @@ class Accounts:
         key = hmac.digest(
             self._key, f"{credential.kind} {credential.value}".encode(errors="surrogatepass"), hashlib.sha256
         )
-        known = self._known.get(key)
-        if known and self._clock() < known[0]:
-            return known[1]
+        if known := self._known.get(key):
+            return known
         before = self.changes
         identity = await self._identify(credential, address)
         if identity is None:
             raise Unauthorized()
         if self.changes == before:  # else it may have been read before the change
-            self._known[key] = (self._clock() + _KNOWN_S, identity)
-            self._known.move_to_end(key)
-            while len(self._known) > _KNOWN:
-                self._known.popitem(last=False)
+            self._known.put(key, identity)
         return identity
 
     def changed(self) -> None:
@@ -125,12 +120,9 @@ class Accounts:
         return Identity(user, user.role, "bearer")
 
     async def _note_use(self, token_id: int) -> None:
-        if self._clock() < self._used.get(token_id, 0):
+        if self._used.get(token_id):
             return
-        self._used[token_id] = self._clock() + _USED_EVERY_S
-        self._used.move_to_end(token_id)
-        while len(self._used) > _KNOWN:
-            self._used.popitem(last=False)
+        self._used.put(token_id, True)
         with suppress(GlimtError):  # a full disk must not lock anybody out
             await self._tokens.used(token_id)
 

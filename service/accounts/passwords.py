@@ -5,7 +5,6 @@ import hashlib
 import hmac
 import secrets
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -14,6 +13,7 @@ from typing import TypeVar
 
 import argon2
 
+from service.accounts.remembered import Remembered
 from service.errors import InvalidField, Unavailable
 from service.store.users import UNUSABLE, User
 
@@ -37,9 +37,8 @@ class Passwords:
 
     def __init__(self, *, memory_kib: int = _MEMORY_KIB, clock: Callable[[], float] = time.monotonic) -> None:
         self._hasher = argon2.PasswordHasher(time_cost=_PASSES, memory_cost=memory_kib, parallelism=_LANES)
-        self._clock = clock
         self._key = secrets.token_bytes(32)
-        self._right: OrderedDict[bytes, float] = OrderedDict()
+        self._right = Remembered[bytes, bool](_REMEMBERED, _REMEMBERED_S, clock)
         self._checking: dict[bytes, asyncio.Task[bool]] = {}
         self._waiting = 0
 
@@ -61,7 +60,7 @@ class Passwords:
 
     def knows(self, user: User, password: str) -> bool:
         """Whether it was right within the last minute, and nothing was changed since."""
-        return self._clock() < self._right.get(self._fingerprint(user, user.email, password), 0)
+        return bool(self._right.get(self._fingerprint(user, user.email, password)))
 
     def is_checking(self, user: User | None, email: str, password: str) -> bool:
         """Whether the same question is being answered now."""
@@ -79,7 +78,7 @@ class Passwords:
             self._checking[key].add_done_callback(partial(self._checked, key))
         right = await asyncio.shield(self._checking[key]) and user is not None
         if right:
-            self._remember(key)
+            self._right.put(key, True)
         return right
 
     def is_outdated(self, password_hash: str) -> bool:
@@ -104,12 +103,6 @@ class Passwords:
         """
         who = f"{user.id} {user.token_version} {user.password_hash}" if user else f"nobody {email}"
         return hmac.digest(self._key, _bytes(f"{who}\0{password}"), hashlib.sha256)
-
-    def _remember(self, key: bytes) -> None:
-        self._right[key] = self._clock() + _REMEMBERED_S
-        self._right.move_to_end(key)
-        while len(self._right) > _REMEMBERED:
-            self._right.popitem(last=False)
 
     async def _run(self, work: Callable[[], T]) -> T:
         if self._waiting >= _MAX_WAITING:

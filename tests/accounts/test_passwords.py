@@ -120,16 +120,6 @@ async def test_a_changed_account_is_not_known(passwords: Passwords, change: dict
     assert not passwords.knows(replace(user, **change), "right")
 
 
-async def test_what_is_remembered_is_bounded(passwords: Passwords, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The oldest is forgotten."""
-    monkeypatch.setattr(module, "_REMEMBERED", 2)
-    user = await ada(passwords)
-    users = [replace(user, id=n) for n in range(3)]
-    for each in users:
-        await passwords.check(each, each.email, "right")
-    assert [passwords.knows(each, "right") for each in users] == [False, True, True]
-
-
 async def test_a_hundred_who_ask_the_same_are_one_check(passwords: Passwords, gate: Gate) -> None:
     """And all are told the same."""
     user = await ada(passwords)
