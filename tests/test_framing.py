@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from service.framing import FREE_PIECES, PIECE_BYTES, Framed
+from service.settings import Settings
 from tests.faults.raw import head, post, raw
 from tests.world import make_app, png, under_uvicorn
 
@@ -82,7 +83,8 @@ async def test_tiny_chunks_of_a_refused_body_are_not_looked_at(tmp_path: Path, m
 
 async def test_nonsense_behind_a_refusal_is_no_fault_of_ours(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A second answer was written behind the end of the first: an error in the log for each such client."""
-    async with under_uvicorn(make_app(tmp_path, max_image_bytes=100_000)) as port, raw(port) as client:
+    settings = Settings(port=0, grace_s=5, max_image_bytes=100_000)
+    async with under_uvicorn(make_app(tmp_path), settings) as port, raw(port) as client:
         await client.send(head("/nowhere", "Transfer-Encoding: chunked"))
         assert (await client.answer()).status == 404
         await client.push(b"nonsense" * 1000)
