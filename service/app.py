@@ -168,12 +168,13 @@ def create_app(
 
     Blocking. Raises StartError.
     """
-    if settings.demo_account and (settings.forwarded_allow_ips or settings.origins or not settings.is_loopback):
+    if settings.demo_account and (settings.origins or not settings.is_local):
         raise StartError(
             "The demo account's password is known to everybody: with it the service must be reachable from this "
             "machine only. Leave out --demo-account (GLIMT_DEMO_ACCOUNT), or listen on a loopback address (--host "
-            "127.0.0.1) and name neither proxies (GLIMT_FORWARDED_ALLOW_IPS) nor other sites (GLIMT_CORS_ORIGINS). For "
-            "an admin of your own: glimt users create EMAIL --name NAME --role admin."
+            "127.0.0.1) and name neither proxies (GLIMT_FORWARDED_ALLOW_IPS), nor other names (GLIMT_ALLOWED_HOSTS), "
+            "nor other sites (GLIMT_CORS_ORIGINS). For an admin of your own: "
+            "glimt users create EMAIL --name NAME --role admin."
         )
     metrics = Metrics()
     database = Database(settings.data_path / "glimt.db")

@@ -18,6 +18,7 @@ KeepImages = Literal["feedback", "all", "none"]
 Rate = Annotated[str, Field(pattern=r"^(off|[1-9][0-9]{0,6}/(second|minute|hour|day))$")]
 
 MIB = 1024 * 1024
+LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 
 
 class Settings(BaseSettings):
@@ -32,7 +33,8 @@ class Settings(BaseSettings):
     )
     weights: str = Field(
         "imagenet",
-        description="imagenet (cached or downloaded, hash checked), a file, or random (load tests).",
+        description="imagenet (cached or downloaded; its hash is checked where Keras publishes one: not for "
+        "mobilenet_v2), a file, or random (load tests).",
     )
     engine: Literal["auto", "tensorflow", "openvino"] = Field(
         "auto", description="What computes: auto is openvino on a CPU, tensorflow when that sees a GPU."
@@ -49,7 +51,8 @@ class Settings(BaseSettings):
         description="imagenet (resize 256, centre crop) or keras (nearest squash), the default profile.",
     )
     data_dir: Path = Field(
-        Path("~/.local/share/glimt"), description="Folder for the database, kept pictures, weights and logs."
+        Path("~/.local/share/glimt"),
+        description="Folder for all that is kept: database, keys, pictures, jobs, models, weights, logs.",
     )
     max_batch: Annotated[int, Field(ge=1, le=256)] | Literal["auto"] = Field(
         "auto", description="Pictures in one batch at most; auto measures the engine when it first warms up."
@@ -111,7 +114,9 @@ class Settings(BaseSettings):
         100, ge=1, le=1_000_000, description="New labels from feedback after which /review offers to train again."
     )
     auth: Literal["auto", "open", "required"] = Field(
-        "auto", description="Who may use it: open (anybody), required (accounts); auto is open on a loopback address."
+        "auto",
+        description="Who may use it: open (anybody), required (accounts); auto is open on a loopback address, unless "
+        "GLIMT_ALLOWED_HOSTS or GLIMT_FORWARDED_ALLOW_IPS says that others come through a proxy.",
     )
     registration: Literal["auto", "on", "off"] = Field(
         "auto", description="Whether people may make accounts for themselves; auto: where anybody may use it."
@@ -171,9 +176,14 @@ class Settings(BaseSettings):
             return False
 
     @property
+    def is_local(self) -> bool:
+        """Whether only this machine is to reach it: no proxy is named, and no name that others would call it by."""
+        return self.is_loopback and not self.forwarded_allow_ips and set(self.hosts) <= {*LOCAL_NAMES, self.host}
+
+    @property
     def login_required(self) -> bool:
         """Whether everything but health needs an account."""
-        return self.auth == "required" or (self.auth == "auto" and not self.is_loopback)
+        return self.auth == "required" or (self.auth == "auto" and not self.is_local)
 
     @property
     def registers(self) -> bool:
@@ -183,7 +193,7 @@ class Settings(BaseSettings):
     @property
     def hosts(self) -> list[str]:
         """Names in the Host header that are answered; ["*"] is any."""
-        own = ["localhost", "127.0.0.1", "::1", self.host]  # commands on this machine; no other site has these names
+        own = [*LOCAL_NAMES, self.host]  # commands on this machine; no other site has these names
         if self.allowed_hosts != "auto":
             return [*self.allowed_hosts.split(), *own]
         return own if self.is_loopback else ["*"]

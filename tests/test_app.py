@@ -164,7 +164,7 @@ async def test_the_demo_account_is_the_first_admin(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "reach",
     [{"host": host} for host in ("0.0.0.0", "::", "192.0.2.1", "example.org")]
-    + [{"forwarded_allow_ips": "127.0.0.1"}, {"cors_origins": "*"}],
+    + [{"forwarded_allow_ips": "127.0.0.1"}, {"allowed_hosts": "pictures.example"}, {"cors_origins": "*"}],
 )
 def test_a_password_that_everybody_knows_stays_on_this_machine(tmp_path: Path, reach: dict[str, Any]) -> None:
     """The start refuses, and says what else to do, before anything is made."""
