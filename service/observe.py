@@ -32,7 +32,7 @@ _MAX_TEXT_CHARS = 8_000
 _MAX_ITEMS = 50
 _MAX_DEPTH = 4
 _SECRET = re.compile(r"passw|secret|token|authorization|cookie|api_?key|credential", re.IGNORECASE)
-_OWN_LOGGERS = ("service", "uvicorn", "alembic")
+_OWN_LOGGERS = ("service", "uvicorn")
 """Logged from the chosen level on; all other libraries only from warning on (some of them log URLs and SQL)."""
 
 
@@ -63,7 +63,6 @@ class Logging:
         for name in _OWN_LOGGERS:
             self._route(name, self._level, [])
         self._route("uvicorn.error", logging.NOTSET, [])
-        self._route("alembic.runtime.migration", logging.WARNING, [])  # schema.py says what was migrated
         self._route("uvicorn.access", logging.WARNING, [])  # RequestLog says it better, and without the query
         self._listener.start()
         return self
