@@ -69,10 +69,11 @@ class Unauthorized(GlimtError):
 
     status, code, title = 401, "unauthorized", "You are not signed in"
 
-    def __init__(self) -> None:
+    def __init__(self, detail: str = "") -> None:
         super().__init__(
-            "Send valid credentials: a personal token or the one from POST /login as `Authorization: Bearer`, or HTTP "
-            "Basic; people sign in at /sign-in."
+            detail
+            or "Send valid credentials: a personal token or the one from POST /login as `Authorization: Bearer`, or "
+            "HTTP Basic; people sign in at /sign-in."
         )
 
 

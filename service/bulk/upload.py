@@ -155,7 +155,7 @@ class Inbox:
         except TimeoutError as error:
             raise BadRequest(f"Nothing more came for {self._patience_s:.0f} s. Send the archive again.") from error
         if not arrival.size:
-            raise BadRequest("There is no archive. Send a zip file as the body, or as a part named `file`.")
+            raise BadRequest("There is no archive. Send it as the body, or as a part named `file`.")
         await arrival.settle()
         return name
 
@@ -280,8 +280,8 @@ def shown(name: str) -> str:
 def too_large(max_bytes: int) -> BodyTooLarge:
     """The error for an archive over the limit."""
     return BodyTooLarge(
-        f"The archive has more than {_mib(max_bytes)}, the limit. Split it into several, or have the operator raise "
-        "GLIMT_MAX_ZIP_BYTES."
+        f"The archive has more than {_mib(max_bytes)}, the limit. Split one of pictures into several, or have the "
+        "operator raise GLIMT_MAX_ZIP_BYTES."
     )
 
 

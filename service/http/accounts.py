@@ -13,7 +13,7 @@ from starlette.responses import Response, StreamingResponse
 from service.accounts.accounts import Accounts
 from service.accounts.passwords import MAX_CHARS as MAX_PASSWORD_CHARS
 from service.accounts.passwords import MIN_CHARS as MIN_PASSWORD_CHARS
-from service.errors import Conflict, EmailTaken, Forbidden, GlimtError, InvalidField, NotFound
+from service.errors import Conflict, EmailTaken, Forbidden, GlimtError, InvalidField, NotFound, Unauthorized
 from service.http.access import caller_of, identity_of, name_of, user_of
 from service.http.account_documents import AccessToken, Account, ExportLine, MadePassword, MadeToken, PersonalToken
 from service.http.documents import EMAIL, example
@@ -101,7 +101,10 @@ class AccountEndpoints:
             raise InvalidField(
                 f"username has at most {MAX_EMAIL_CHARS} characters, password at most {MAX_PASSWORD_CHARS}."
             )
-        user = await self._accounts.sign_in(email, password, caller_of(request))
+        try:
+            user = await self._accounts.sign_in(email, password, caller_of(request))
+        except Unauthorized:
+            raise Unauthorized("The e-mail address or the password is wrong.") from None
         return json_answer({"access_token": self._accounts.token_for(user), "token_type": "bearer"}, headers=NOT_STORED)
 
     @Operation("accounts", {201: {JSON: Account}}, body={JSON: NewUser}, errors=(EmailTaken, *WRITE_ERRORS))
@@ -167,7 +170,7 @@ class AccountEndpoints:
 
     @Operation("accounts", {204: {}}, errors=(Conflict, *WRITE_ERRORS))
     async def delete_me(self, request: Request) -> Response:
-        """Delete one's own account with all its data."""
+        """Delete one's own account with all its data. Not with a session, as browsers have: 403."""
         user, identity = user_of(request), identity_of(request)
         if identity and identity.proof == "session":  # a browser left open for a minute shall not be enough
             raise Forbidden("In a browser an account is deleted on its page, /account, with its password.")
@@ -175,12 +178,15 @@ class AccountEndpoints:
         log.info("account deleted", user=user.id, by="itself")
         return Response(status_code=204)
 
-    @Operation("accounts", {204: {}}, body={JSON: NewPassword}, errors=WRITE_ERRORS)
+    @Operation("accounts", {204: {}}, body={JSON: NewPassword}, errors=(Conflict, NotFound, *WRITE_ERRORS))
     async def change_password(self, request: Request) -> Response:
-        """Change one's own password; sessions and JWTs end."""
+        """Change one's own password; sessions and JWTs end. A wrong `old` is a 422, and counts as a wrong password."""
         user = user_of(request)
         change = await read_model(request, NewPassword, max_bytes=MAX_BODY_BYTES, about="A password")
-        await self._accounts.change_password(user, change.old, change.new, caller_of(request))
+        try:
+            await self._accounts.change_password(user, change.old, change.new, caller_of(request))
+        except Unauthorized:
+            raise InvalidField("old: this is not your password.") from None
         return Response(status_code=204)
 
     @Operation("accounts", {204: {}}, errors=WRITE_ERRORS)

@@ -29,6 +29,12 @@ Note = Callable[[Request, Upload, Prediction], None]
 """Told of each answer, with its picture, before it goes out. Must neither wait nor raise."""
 
 
+DEADLINE = (
+    "Give up so long after the picture is here. More than the server's own limit is cut to that; in a stream, where "
+    "pictures wait for their turn, there is no other limit than this one."
+)
+
+
 class PredictOptions(BaseModel):
     """The query parameters of POST /predict."""
 
@@ -36,7 +42,7 @@ class PredictOptions(BaseModel):
 
     top: int = Field(5, ge=1, le=1000, description="Labels in the answer.", examples=[3])
     preprocess: Profile | None = Field(None, description="Preprocessing profile; the server's default if absent.")
-    deadline_ms: int | None = Field(None, ge=1, description="Give up after this time; cannot exceed the server's.")
+    deadline_ms: int | None = Field(None, ge=1, description=DEADLINE)
 
 
 def note_nothing(_request: Request, _picture: Upload, _prediction: Prediction) -> None:

@@ -6,8 +6,17 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
-REQUEST_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "X-Request-ID")
-ANSWER_HEADERS = ("X-Request-ID", "Server-Timing", "Retry-After")
+REQUEST_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "X-Request-ID")
+ANSWER_HEADERS = (
+    "X-Request-ID",
+    "Server-Timing",
+    "Retry-After",
+    "Location",
+    "ETag",
+    "X-Complete",
+    "Content-Disposition",
+    "WWW-Authenticate",
+)
 
 
 def open_to(origins: Sequence[str], app: ASGIApp) -> ASGIApp:

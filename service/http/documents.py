@@ -124,16 +124,17 @@ class PictureFailure(BaseModel):
 
 
 class StreamEnd(BaseModel):
-    """The last line of the stream. Without it, or with `done` false, pictures may lack an answer."""
+    """The last line of the stream. Without it, or with `done` false, pictures may lack an answer: those behind one of
+    more than a MiB over the limit, behind the last that one form may have, or while the service shut down."""
 
     model_config = example({"done": True, "ok": 2, "failed": 1})
 
     done: bool
     ok: int = Field(ge=0)
     failed: int = Field(ge=0)
-    code: str | Absent = Field(None, description="With `done` false: why.")
-    detail: str | Absent = None
-    error: Problem | Absent = None
+    code: str | Absent = Field(None, description="With `done` false: `interrupted` by a shutdown, else the error's.")
+    detail: str | Absent = Field(None, description="With `done` false: the error's.")
+    error: Problem | Absent = Field(None, description="With `done` false: why.")
 
 
 StreamLine = PictureAnswer | PictureFailure | StreamEnd

@@ -35,6 +35,12 @@ EXAMPLE = {
 }
 
 
+SHA256 = (
+    "As in the answer. JSON brings no picture: it can be reviewed and learned from when the service has kept it, as it "
+    "does with GLIMT_KEEP_IMAGES=all, or when it came with feedback on the page."
+)
+
+
 class FeedbackBody(BaseModel):
     """The JSON of POST /feedback. Either `feedback` (free text) or `verdict` must be there."""
 
@@ -46,10 +52,10 @@ class FeedbackBody(BaseModel):
     predicted_class: str = Field(min_length=1, max_length=MAX_CHARS["predicted_class"])
     image_file_name: str = Field(max_length=MAX_CHARS["image_file_name"])
     feedback: str = Field("", max_length=MAX_CHARS["feedback"])
-    verdict: Verdict | None = None
+    verdict: Verdict | None = Field(None, description="What is learned from; free text is for people.")
     correct_label: str | None = Field(None, min_length=1, max_length=MAX_CHARS["correct_label"])
     comment: str | None = Field(None, max_length=MAX_CHARS["comment"])
-    image_sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+    image_sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description=SHA256)
     model_name: str | None = Field(None, max_length=MAX_CHARS["model_name"])
     model_version: str | None = Field(None, max_length=MAX_CHARS["model_version"])
 

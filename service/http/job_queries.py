@@ -76,5 +76,7 @@ class ResultsQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     format: Format | None = Field(
-        None, description="Comes before Accept. pairs: a JSON array of [name, [[label, probability], ...]]."
+        None,
+        description="Comes before Accept. pairs: a JSON array of [name, [[label, probability], ...]] of what was "
+        "answered. csv, for spreadsheets: a text that would be a formula has an apostrophe before it.",
     )

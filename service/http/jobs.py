@@ -61,9 +61,10 @@ class JobEndpoints:
         sends=(LOCATION,),
     )
     async def create(self, request: Request) -> Response:
-        """Classify a zip archive in the background. It is safe on disk when this is answered, and goes on after a
-        restart. 429 while too many of one's jobs are not over; 413 also when one's archives have too many bytes
-        together. An admin may name a folder on the service's disk instead, as JSON."""
+        """Classify a zip archive in the background. It is safe on disk when this is answered, but not looked into: one
+        that cannot be used becomes a job that failed, with its `error`. A job goes on after a restart. 429 while too
+        many of one's jobs are not over; 413 also when one's archives have too many bytes together. An admin may name
+        a folder on the service's disk instead, as JSON."""
         name = read_query(request, NewJobQuery).name
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() == JSON:
             body = await read_model(request, FolderBody, max_bytes=MAX_BODY_BYTES, about="A job by JSON")

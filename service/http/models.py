@@ -89,8 +89,8 @@ class ModelEndpoints:
     )
     async def activate(self, request: Request) -> Response:
         """Serve a version from the next batch on. It is loaded and tried beside the old one, which goes on if that
-        fails. 409 for one that was not better than what was served, unless overridden; and for a second change while
-        one is under way."""
+        fails. 409 for one that was not better than what was served, unless overridden; for the one that answers; and
+        for a second change while one is under way."""
         override = read_query(request, ActivationQuery).override
         info = await self._activation.activate(request.path_params["ref"], override=override)
         log.info("model activated", who=name_of(request), model=info.name, version=info.version, override=override)
@@ -98,7 +98,8 @@ class ModelEndpoints:
 
     @Operation("models", {200: {JSON: ModelsDocument}}, errors=(Conflict, ModelUnusable, *WRITE_ERRORS))
     async def roll_back(self, request: Request) -> Response:
-        """Serve again what was served before the last change."""
+        """Serve again what was served before the last change. A second time is forward again: after a timeout, look
+        which model answers before this is repeated."""
         info = await self._activation.roll_back()
         log.info("model rolled back", who=name_of(request), model=info.name, version=info.version)
         return await self.index(request)
@@ -141,7 +142,8 @@ class ModelEndpoints:
     )
     async def begin_trial(self, request: Request) -> Response:
         """Try a version out beside the one that answers. It gets a share of the pictures that were answered, while
-        nothing else waits, and where the two differ is listed. It takes the memory of a second model."""
+        nothing else waits, and where the two differ is listed. It takes the memory of a second model. 409 while
+        another, or the same, is tried out."""
         wanted = await read_model(request, TrialBody, max_bytes=MAX_BODY_BYTES, about="A trial", way_out=TRIAL)
         await self._activation.try_out(wanted.model, wanted.share)
         return await self.trial(request)

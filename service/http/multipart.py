@@ -47,7 +47,10 @@ def boundary(content_type: str) -> bytes:
     kind, options = parse_options_header(content_type)
     found = options.get(b"boundary", b"")
     if kind != b"multipart/form-data" or not 0 < len(found) <= 70:  # RFC 2046 5.1.1
-        raise BadRequest("Send multipart/form-data with a boundary of 1 to 70 characters.")
+        raise BadRequest(
+            "Send multipart/form-data with a boundary of 1 to 70 characters; a form without files may also be "
+            "application/x-www-form-urlencoded."
+        )
     return found
 
 

@@ -88,7 +88,8 @@ X_COMPLETE = Header(
 )
 IDEMPOTENCY_KEY = Header(
     "Idempotency-Key",
-    "Any text of one's own: the same request with the same key is carried out once.",
+    "A key of one's own, a UUID say: feedback with it is stored once; sent again it is a 200 with that row. It is "
+    "known per account (all who are not signed in share theirs) as long as the row; with other content it is a 409.",
     {"type": "string", "pattern": "^[!-~]{1,200}$"},
 )
 

@@ -29,7 +29,7 @@ class Operations:
     async def healthz(self, request: Request) -> Response:
         """Alive: the event loop answers, the batch worker lives, no batch hangs. If it fails, restart the process."""
         if self._classifier.status == "failed":
-            return PlainTextResponse("failed\n", 503)
+            return PlainTextResponse("failed\n", 503, {"Retry-After": "5"})
         return PlainTextResponse("ok\n")
 
     @Operation("operations", {200: {TEXT: str}, 503: {TEXT: str}})

@@ -13,7 +13,7 @@ import orjson
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
-from service.errors import ClientGone, GlimtError
+from service.errors import ClientGone, Draining, GlimtError
 from service.http.departure import ReadAhead
 from service.http.multipart import Upload
 from service.http.operation import NDJSON
@@ -77,7 +77,7 @@ class PredictionStream:
             while True:
                 await asyncio.wait((upcoming, interruption), return_when=asyncio.FIRST_COMPLETED)
                 if self._draining.is_set() or not upcoming.done():
-                    return {"done": False, "code": "interrupted", "detail": "The service is shutting down."}
+                    return self._broken(Draining("The service is shutting down."), "interrupted")
                 if (picture := upcoming.result()) is None:
                     return {"done": True}
                 await self._slots.acquire()
@@ -87,10 +87,13 @@ class PredictionStream:
         except ClientGone:
             raise
         except GlimtError as error:
-            return {"done": False, "code": error.code, "error": problem(error, self._request_id)}
+            return self._broken(error, error.code)
         finally:
             interruption.cancel()
             upcoming.cancel()
+
+    def _broken(self, error: GlimtError, code: str) -> dict[str, Any]:
+        return {"done": False, "code": code, "detail": error.detail, "error": problem(error, self._request_id)}
 
     async def _one(self, index: int, picture: Upload, send: Send) -> None:
         line: dict[str, Any] = {"index": index, "filename": picture.filename}

@@ -100,7 +100,7 @@ class TrainerDesk:
             raise BadRequest(f"{earlier.id} is not done, so it cannot be extended. Resume it, or begin anew.")
         fields = (earlier.bequest() if earlier else {}) | asked | source
         if "name" not in fields:
-            raise BadRequest('Say what the model shall be called: "name".')
+            raise InvalidField("name: say what the model shall be called.")
         try:
             return Order.model_validate(fields)
         except ValidationError as error:

@@ -1,10 +1,12 @@
 """The shapes of what is said about training: datasets, runs, and what one asks for."""
 
+import json
 from contextlib import suppress
 from datetime import date, datetime
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
+from pydantic.fields import FieldInfo
 
 from service.errors import NotFound
 from service.http.documents import example
@@ -14,6 +16,7 @@ from service.training.orders import Order
 from service.training.runs import Epoch, Run, Runs, State
 
 MAX_BODY_BYTES = 8192
+WEIGHTS = "imagenet (as for serving), random, or NAME:VERSION of a model here; cnn has random ones."
 A_STAMP = "20261121-085702-5f0a1b"
 A_DATASET: dict[str, Any] = {
     "id": A_STAMP,
@@ -125,9 +128,18 @@ class Wanted(BaseModel):
 def _optional() -> dict[str, Any]:
     fields = {name: field for name, field in Order.model_fields.items() if name not in WITHOUT}
     return {
-        name: (Annotated[(field.annotation, *field.metadata, Field(description=field.description))] | None, None)
+        name: (
+            Annotated[(field.annotation, *field.metadata, Field())] | None,
+            Field(None, description=_described(name, field)),
+        )
         for name, field in fields.items()
     }
+
+
+def _described(name: str, field: FieldInfo) -> str:
+    words = WEIGHTS if name == "weights" else f"{field.description}"
+    usual = field.get_default()
+    return words if usual is None or field.is_required() else f"{words} Usually {json.dumps(usual)}."
 
 
 NewRun = create_model("NewRun", __base__=Wanted, __doc__="What to learn from, and how.", **_optional())

@@ -154,6 +154,8 @@ async def _read_urlencoded(request: Request) -> dict[str, str]:
 
 def too_many(max_files: float) -> BodyTooLarge:
     """The error for a form with too many pictures."""
+    if not max_files:
+        return BodyTooLarge("This form takes no files.")
     return BodyTooLarge(
         f"The form has more than {counted(int(max_files), 'picture')}, the limit. Send several forms, "
         "or a stream: POST /predict with Accept: application/x-ndjson has no such limit."

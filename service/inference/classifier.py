@@ -241,9 +241,10 @@ class Classifier:
         except (TimeoutError, DeadlineExceeded) as error:
             if isinstance(error, TimeoutError) and not limit.expired():
                 raise
+            most = "" if patient else f": at most {self._settings.deadline_ms}, which is GLIMT_DEADLINE_MS"
             raise DeadlineExceeded(
                 f"There was no answer within {wait_ms:.0f} ms. Try again when it is less busy, or with a longer "
-                f"deadline_ms: at most {self._settings.deadline_ms}, which is GLIMT_DEADLINE_MS."
+                f"deadline_ms{most}."
             ) from None
         if self._keep_picture is not None and lane == INTERACTIVE:
             await self._keep_picture(data)

@@ -68,7 +68,7 @@ class Shadow:
         if not 0 < share <= 1:
             raise ValueError("the share of pictures must be over 0 and at most 1")
         if self._loading is not None or self._thread is not None:
-            raise Conflict("A candidate is compared already. Stop that first.")
+            raise Conflict("A candidate is compared already. Stop that first (DELETE /api/trial).")
         thread = self._loading = EngineThread(serving)
         try:
             await thread.load(1)

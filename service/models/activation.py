@@ -83,7 +83,7 @@ class Activation:
             if version.beats_served is False and not override:
                 raise Conflict(
                     f"{version.ref} was not better than the model that was served when it was trained: its report "
-                    "shows both. To serve it all the same, override that."
+                    "shows both. To serve it all the same, override that (?override=true, --override)."
                 )
             return await self._serve(version.ref, self._served)
 

@@ -77,7 +77,9 @@ class Registry:
         version = version or self._chosen(name)
         folder = self.folder / name / version
         if not version or not (folder / MANIFEST).is_file():
-            raise NotFound(f"There is no model {ref!r} in {self.folder}.")
+            raise NotFound(
+                f"There is no model {ref!r} here. GET /api/models and glimt models list the versions there are."
+            )
         return folder
 
     def read(self, ref: str) -> ModelVersion:
@@ -180,11 +182,11 @@ class Registry:
             manifest = read_manifest(folder)
             labels = ClassTable.read(folder / CLASSES).labels
         except (ModelUnavailable, FileDamaged) as error:
-            return replace(found, damage=error.detail)
+            return replace(found, damage=error.detail.replace(f"{self.folder}/", ""))  # guests read it too
         except (OSError, ValueError, IndexError) as error:
             return replace(found, damage=f"Its {CLASSES} cannot be read: {error}.")
         if f"{manifest.name}:{manifest.version}" != found.ref:
-            return replace(found, damage=f"{folder} holds {manifest.name}:{manifest.version}.")
+            return replace(found, damage=f"{found.ref} holds {manifest.name}:{manifest.version}.")
         return replace(found, manifest=manifest, labels=labels)
 
 

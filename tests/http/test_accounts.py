@@ -150,7 +150,7 @@ async def test_a_new_password_ends_sessions_and_jwts(world: World) -> None:
 @pytest.mark.parametrize(
     ("body", "status"),
     [
-        ({"old": "wrong", "new": NEW}, 401),
+        ({"old": "wrong", "new": NEW}, 422),
         ({"old": PASSWORD, "new": "short"}, 422),
         ({"old": PASSWORD, "new": "x" * 201}, 422),
         ({"old": PASSWORD}, 422),
@@ -158,7 +158,8 @@ async def test_a_new_password_ends_sessions_and_jwts(world: World) -> None:
     ],
 )
 async def test_a_password_is_not_changed_by(world: World, body: dict[str, str], status: int) -> None:
-    """A wrong old one, a bad new one, half of it: the old one stays, and the caller signed in."""
+    """A wrong old one, a bad new one, half of it: the old one stays, and the caller signed in. A wrong old one is no
+    401, for which a program would sign in anew."""
     assert (await world.ask("PUT", "/api/me/password", world.ada, body)).status_code == status
     assert await world.me(world.ada) == 200
     assert await world.login(PASSWORD) == 200

@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from service.http.access import Door
+from service.http.cors import ANSWER_HEADERS, REQUEST_HEADERS
+from service.http.operation import operation_of
 from service.settings import Settings
 from tests.world import in_process, make_app, session, signed_in
 
@@ -38,6 +41,14 @@ async def test_a_named_page_may_call_with_a_token(tmp_path: Path, origins: str, 
         assert "access-control-allow-credentials" not in each.headers
     assert "X-Request-ID" in answer.headers["access-control-expose-headers"]
     assert "Origin" in answer.headers["vary"]
+
+
+def test_every_header_of_an_operation_can_be_used(tmp_path: Path) -> None:
+    """Sent, or read, by a named page as by any other program; but not cookies."""
+    doors = [route for route in make_app(tmp_path).routes if isinstance(route, Door)]
+    said = [operation for door in doors if (operation := operation_of(door.endpoint))]
+    assert {header.name for one in said for header in one.takes} <= set(REQUEST_HEADERS)
+    assert {header.name for one in said for header in one.sends} - {"Set-Cookie"} <= set(ANSWER_HEADERS)
 
 
 async def test_an_error_can_be_read_too(tmp_path: Path) -> None:

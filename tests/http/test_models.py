@@ -8,6 +8,7 @@ import pytest
 
 from service.models.exchange import export_version
 from service.models.registry import Registry
+from service.models.versions import MANIFEST
 from tests.models.shelf import put
 from tests.world import CLASSES, in_process, make_app, operator, png
 
@@ -86,6 +87,19 @@ async def test_what_is_not_there_is_a_404(admin: httpx2.AsyncClient) -> None:
         await admin.get("/api/models/cats/export"),
     ]
     assert [answer.status_code for answer in asked] == [404] * 4
+
+
+async def test_a_guest_reads_no_path_of_the_server(
+    tmp_path: Path, admin: httpx2.AsyncClient, registry: Registry
+) -> None:
+    """Neither where models would be, nor where a damaged one is."""
+    manifest = registry.folder_of(put(registry).ref) / MANIFEST
+    manifest.write_text("{}")
+    del admin.headers["authorization"]
+    answers = [await admin.get(f"/api/models{path}") for path in ("", "/cats", "/pets", "/pets/compare?other=pets")]
+    assert [answer.status_code for answer in answers] == [200, 404, 200, 200]
+    assert "is damaged" in answers[0].json()["versions"][0]["damage"]
+    assert not [answer.text for answer in answers if str(tmp_path) in answer.text]
 
 
 async def test_a_version_is_deleted_unless_it_is_served(admin: httpx2.AsyncClient, registry: Registry) -> None:

@@ -138,7 +138,7 @@ async def test_one_at_a_time(admin: httpx2.AsyncClient) -> None:
         ({"name": "pets", "from_feedback": True, "source": "/etc"}, 422, "source"),
         ({"name": "pets", "from_feedback": True, "extends": "20260101-000000-000000"}, 404, "no training run"),
         ({"name": "pets", "from_feedback": True}, 400, "none is left"),
-        ({"from_feedback": True}, 400, "what the model shall be called"),
+        ({"from_feedback": True}, 422, "what the model shall be called"),
         ({"name": "resnet50", "from_feedback": True}, 409, "resnet50"),
     ],
 )
