@@ -1,16 +1,17 @@
 """Does anything grow? Everybody at once for half an hour, and the slope of all that must not have one.
 
-    .venv/bin/python -m perf.soak [--seconds 1800] [--every 5] [--out DIR] [--engine openvino] [--images DIR]
-        [--model NAME --data-dir DIR] [-- further options for glimt serve]
+    .venv/bin/python -m perf.soak [--seconds 1800] [--warm 450] [--every 5] [--out DIR] [--engine openvino]
+        [--images DIR] [--model NAME --data-dir DIR] [-- further options for glimt serve]
 
 Starts `glimt serve` with ResNet50 (random, seeded weights) or a model of the registry; its cache holds few answers, so
 that it is full when it counts. perf/visitors.py has who comes: single pictures, new and known ones, streams, pages,
 feedback, zips, people who hang up, damaged and oversized pictures. Every `--every` seconds: what the process holds by
 /proc, and its tasks, event-loop lag, cache and queue by /metrics.
 
-The first quarter warms up. Through the rest of each measure goes a line (perf/slope.py) with an interval that holds the
-true slope with 95 % certainty. Exit code 1 when a slope is distinguishable from zero and above its tolerance, or when
-any visit ended as it should not. DIR gets soak.csv, with every sample, and soak.svg. Linux only.
+The first quarter warms up, unless `--warm` says otherwise; memory needs the first 20 minutes. Through the rest of each
+measure goes a line (perf/slope.py) with an interval that holds the true slope with 95 % certainty. Exit code 1 when a
+slope is distinguishable from zero and above its tolerance, or when any visit ended as it should not. DIR gets soak.csv,
+with every sample, and soak.svg. Linux only.
 """
 
 import argparse
@@ -203,18 +204,21 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = command_line(__doc__)
     parser.add_argument("--engine", default="openvino")
     parser.add_argument("--seconds", type=float, default=1800)
+    parser.add_argument("--warm", type=float, help="seconds of it for the warm-up; a quarter if not given")
     parser.add_argument("--every", type=float, default=5, help="seconds between two samples")
     parser.add_argument("--out", type=Path, help="folder for soak.csv and soak.svg")
     options = parser.parse_args(arguments)
-    if options.seconds * (1 - WARM_SHARE) < (LEAST + 1) * options.every:
-        parser.error(f"--seconds: at least {LEAST + 1} samples must follow the warm-up, which is a quarter of it")
+    if options.warm is None:
+        options.warm = options.seconds * WARM_SHARE
+    if options.seconds - options.warm < (LEAST + 1) * options.every:
+        parser.error(f"--seconds: at least {LEAST + 1} samples must follow the warm-up (--warm, or a quarter of it)")
     return options
 
 
 def judge(options: argparse.Namespace, visitors: Visitors, samples: Sequence[Sample]) -> bool:
     """Print it; whether it is as it should be."""
     print("\n".join(ledger(visitors, options.seconds)))
-    findings = find(samples, options.seconds * WARM_SHARE)
+    findings = find(samples, options.warm)
     print("\n".join(table(findings)))
     return not failed(visitors) and not any(finding.grows for finding in findings)
 
@@ -236,7 +240,7 @@ def main() -> None:
             raise SystemExit(f"The service is gone: {error}") from error
         finally:  # also what was seen of a service that went
             if options.out and samples:
-                write(options.out, samples, options.seconds * WARM_SHARE)
+                write(options.out, samples, options.warm)
     sys.exit(not judge(options, visitors, samples))
 
 

@@ -75,6 +75,7 @@ def test_too_few_samples_are_refused_before_the_run() -> None:
     """Not after half an hour."""
     with pytest.raises(SystemExit):
         parse(["--seconds", "60", "--every", "5"])
+    assert parse(["--seconds", "60", "--every", "5", "--warm", "1"]).warm == 1
 
 
 async def test_every_visit_is_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
