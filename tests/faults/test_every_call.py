@@ -168,12 +168,21 @@ def at_rest(app: Glimt) -> tuple[int, int, int]:
     return database.stats().waiting, sum(pool.checkedout() for pool in pools), len(asyncio.all_tasks())
 
 
+async def settled(app: Glimt) -> tuple[int, int, int]:
+    """`at_rest`, once what the last answer left to be tidied up is done: the least of some looks."""
+    looks = [at_rest(app)]
+    for _ in range(20):
+        await asyncio.sleep(0.01)
+        looks.append(at_rest(app))
+    return min(looks)
+
+
 @pytest.mark.parametrize("story", [feedback, history, accounts, tokens, jobs])
 async def test_every_call_fails_once(tmp_path: Path, story: Callable[[Teller], Awaitable[None]]) -> None:
     """Nothing is answered that is not so, nothing is left behind, and the next try goes well."""
     async with telling(tmp_path) as (tell, calls):
         await story(tell)
-        rest = at_rest(tell.app)
+        rest = await settled(tell.app)
         for number in range(1, MOST_CALLS):
             tell.number = number
             calls.fail(number, CODES[number % 2])
