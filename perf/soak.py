@@ -8,7 +8,7 @@ that it is full when it counts. perf/visitors.py has who comes: single pictures,
 feedback, zips, people who hang up, damaged and oversized pictures. Every `--every` seconds: what the process holds by
 /proc, and its tasks, event-loop lag, cache and queue by /metrics.
 
-The first quarter warms up, unless `--warm` says otherwise; memory needs the first 20 minutes. Through the rest of each
+The first quarter warms up, unless `--warm` says otherwise; memory may need 20 minutes. Through the rest of each
 measure goes a line (perf/slope.py) with an interval that holds the true slope with 95 % certainty. Exit code 1 when a
 slope is distinguishable from zero and above its tolerance, or when any visit ended as it should not. DIR gets soak.csv,
 with every sample, and soak.svg. Linux only.
