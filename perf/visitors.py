@@ -28,6 +28,7 @@ REPEATED = 20
 STREAMED = 8
 ZIPPED = 40
 POLL_S = 0.5
+RUSH = 3
 OVER = ("done", "failed", "cancelled")
 OVER_BYTES = 100 * 1024 * 1024  # announced, over any picture's limit; never sent
 JPEG = {"Content-Type": "image/jpeg"}
@@ -69,13 +70,14 @@ class Visitors:
             "oversized picture": Guests(1, 0.5, self.oversized),
         }
 
-    async def crowd(self, seconds: float) -> None:
-        """All of them for so long; a visit that has begun is ended."""
-        until = asyncio.get_running_loop().time() + seconds
+    async def crowd(self, seconds: float, rush_s: float = 0.0) -> None:
+        """All of them for so long, RUSH times as many for the first `rush_s`; a visit that has begun is ended."""
+        began = asyncio.get_running_loop().time()
         async with asyncio.TaskGroup() as group:
             for kind, guests in self.guests.items():
-                for _ in range(guests.many):
-                    group.create_task(self._come(kind, guests, until))
+                for number in range(guests.many * RUSH):
+                    stays_s = seconds if number < guests.many else rush_s
+                    group.create_task(self._come(kind, guests, began + stays_s))
 
     async def _come(self, kind: str, guests: Guests, until: float) -> None:
         clock = asyncio.get_running_loop().time

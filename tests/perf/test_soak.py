@@ -111,6 +111,26 @@ async def test_what_should_not_be_is_counted(tmp_path: Path, monkeypatch: pytest
     assert not judge(parse(["--seconds", "2000", "--every", "10"]), visitors, samples(lambda at_s: 300.0))
 
 
+async def test_the_rush_is_over_when_it_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three times as many for its time; then those who stay."""
+    inside, most = 0, list[int]()
+
+    async def visit() -> str:
+        nonlocal inside
+        inside += 1
+        most.append(inside)
+        await asyncio.sleep(0.01)
+        inside -= 1
+        return ANSWERED
+
+    monkeypatch.setattr(Visitors, "guests", {"one": visitors_module.Guests(2, 0.0, visit)})
+    visitors = Visitors(1, [png(1)], httpx2.AsyncClient())
+    await visitors.crowd(0.3, rush_s=0.1)
+    assert max(most) == 6
+    assert max(most[-10:]) == 2
+    assert visitors.ledger == {("one", ANSWERED): len(most)}
+
+
 @pytest.mark.parametrize(("headers", "end"), [({"retry-after": "0"}, "refused"), ({}, "503")])
 async def test_a_refusal_must_say_when_to_come_again(headers: dict[str, str], end: str) -> None:
     """Only then it is none of the service's failures."""
