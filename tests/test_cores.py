@@ -1,13 +1,21 @@
 """How many cores this process may use, and who stands back."""
 
 import os
+import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from service.cores import NICE, be_nice, usable_cores
+from service.cores import BESIDE, COMPUTING, LEAST, stand_back, usable_cores
+from service.inference import images
+from service.inference.decoding import Decoders
+from service.inference.engine_thread import EngineThread
+from service.inference.lanes import BULK, INTERACTIVE
+from service.inference.predictions import InputSpec
+from tests.fakes import GatedEngine
+from tests.inference.models import serving
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux has affinities")
@@ -23,11 +31,45 @@ def test_affinity_counts() -> None:
         usable_cores.cache_clear()
 
 
+def priority() -> int:
+    """Of the thread that asks: 0 as usual, 19 the last."""
+    return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has priorities of threads")
 def test_a_thread_stands_back_alone() -> None:
     """The one that asked, and no other of the process."""
-    before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-    with ThreadPoolExecutor(1, initializer=be_nice) as pool:
-        there = pool.submit(lambda: os.getpriority(os.PRIO_PROCESS, threading.get_native_id())).result()
-    here = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-    assert (there, here) == (NICE, before)
+    before = priority()
+    with ThreadPoolExecutor(1, "nice", stand_back, (BESIDE,)) as pool:
+        there = pool.submit(priority).result()
+    assert (there, priority()) == (min(before + BESIDE, LEAST), before)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has priorities of threads")
+def test_behind_a_process_that_stands_back_itself() -> None:
+    """To come forward needs a right that a service should not have: a pool whose threads fail at once is no pool."""
+    ask = "import os; from service.cores import BESIDE, stand_back; stand_back(BESIDE); print(os.nice(0))"
+    done = subprocess.run(["nice", "-n", "12", sys.executable, "-c", ask], capture_output=True, text=True, check=True)
+    assert int(done.stdout) == LEAST
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has priorities of threads")
+async def test_what_computes_stands_back_behind_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or who is refused waits for a second while 200 pictures are decoded. What nobody waits for is the last."""
+    seen = []
+
+    def read(*_: object, **__: object) -> tuple[None, None]:
+        seen.append(priority() - before)
+        return None, None
+
+    before = priority()
+    monkeypatch.setattr(images, "read", read)
+    decoders = Decoders(1, images.Limits(1, 1))
+    for lane in (INTERACTIVE, BULK):
+        await decoders.decode(b"", "imagenet", InputSpec(8, "unit"), lane)
+    decoders.close()
+    thread = EngineThread(serving(GatedEngine()))
+    seen.append(await thread.call(priority) - before)
+    thread.retire()
+    assert seen == [COMPUTING, min(BESIDE, LEAST - before), COMPUTING]
+    assert priority() == before

@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from service.cores import be_nice
+from service.cores import BESIDE, COMPUTING, stand_back
 from service.inference import images
 from service.inference.lanes import INTERACTIVE, Lane
 from service.inference.predictions import ImageInfo, InputSpec
@@ -33,8 +33,8 @@ class Decoders:
 
     def __init__(self, workers: int, limits: images.Limits) -> None:
         self._limits = limits
-        self._callers = ThreadPoolExecutor(workers, "decode")
-        self._bulk = ThreadPoolExecutor(workers, "decode-bulk", initializer=be_nice)
+        self._callers = ThreadPoolExecutor(workers, "decode", stand_back, (COMPUTING,))
+        self._bulk = ThreadPoolExecutor(workers, "decode-bulk", stand_back, (BESIDE,))
 
     async def decode(
         self, data: bytes, profile: Profile, spec: InputSpec, lane: Lane, sha256: str | None = None

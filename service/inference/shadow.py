@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from service.cores import be_nice
+from service.cores import BESIDE, stand_back
 from service.errors import Conflict, GlimtError, StartError
 from service.inference.engine_thread import EngineThread, Scored
 from service.inference.images import Limits, read
@@ -72,9 +72,7 @@ class Shadow:
         thread = self._loading = EngineThread(serving)
         try:
             await thread.load(1)
-            await thread.call(
-                be_nice
-            )  # not before: threads that OpenVINO makes inherit it, and the served model uses them
+            await thread.call(lambda: stand_back(BESIDE))  # not before: the served model uses OpenVINO's threads too
             if self._loading is not thread:
                 raise Conflict("It was stopped while it was being loaded.")
         except BaseException as error:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from service.cores import BESIDE
 from service.files import replace_file
 from service.inference.normalisation import normalised
 from service.inference.predictions import InputSpec
@@ -179,7 +180,7 @@ def answer(question: Question) -> bytes:
 
 def main() -> int:
     """Exit code 0 with the PNG on standard output; else what went wrong is on standard error."""
-    os.nice(10)
+    os.nice(BESIDE)
     png = answer(pickle.load(sys.stdin.buffer))
     sys.stdout.buffer.write(png)
     return 0
