@@ -8,12 +8,12 @@ that it is full when it counts. perf/visitors.py has who comes: single pictures,
 feedback, zips, people who hang up, damaged and oversized pictures. Every `--every` seconds: what the process holds by
 /proc, and its tasks, event-loop lag, cache and queue by /metrics.
 
-The first quarter warms up, unless `--warm` says otherwise. Its first third is a rush, of three times as many: an
-allocator keeps the room for the most that was ever needed at once, and under an even load that most still rises by
-chance, ever more rarely, for an hour and longer. After a rush what rises is kept by somebody. Through the rest of each
-measure goes a line (perf/slope.py) with an interval that holds the true slope with 95 % certainty. Exit code 1 when a
-slope is distinguishable from zero and above its tolerance, or when any visit ended as it should not. DIR gets soak.csv,
-with every sample, and soak.svg. Linux only.
+The first quarter warms up, unless `--warm` says otherwise. It begins with a rush, three times as many for a third of
+it: an allocator keeps the room for the most that was ever needed at once, and under an even load that most still rises
+by chance, ever more rarely, for an hour and longer. After a rush what still rises is rather a leak. Through the rest of
+each measure goes a line (perf/slope.py) with an interval that holds the true slope with 95 % certainty. Exit code 1
+when a slope is distinguishable from zero and above its tolerance, or when any visit ended as it should not. DIR gets
+soak.csv, with every sample, and soak.svg. Linux only.
 """
 
 import argparse

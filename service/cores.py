@@ -10,11 +10,12 @@ from functools import cache
 from pathlib import Path
 
 COMPUTING = 5
-"""Steps that threads stand back which compute what somebody waits for: each gets a third of the time of the event loop
-where both want a core, so that who is refused hears of it at once while hundreds of pictures are decoded."""
+"""Steps of nice for what somebody waits for: a third of the time of the event loop where both want a core (a step is a
+factor of 1.25, sched(7)), so that who is refused hears of it at once while hundreds of pictures are decoded."""
 BESIDE = 15
-"""Steps for what nobody waits for: a ninth of the time of those."""
+"""Steps for what nobody waits for: a ninth of the time of that."""
 LEAST = 19
+"""The last priority there is."""
 
 
 @cache
@@ -27,9 +28,9 @@ def usable_cores() -> int:
     return max(1, allowed)
 
 
-def stand_back(steps: int) -> None:
-    """Let this thread stand back by so many steps behind those of the process that do not. Only Linux knows priorities
-    of threads; those that this one starts have its own."""
+def lower_priority(steps: int) -> None:
+    """Of this thread, and of those that it starts, to so many steps of nice below the main thread's, or LEAST. Nothing
+    where threads have none of their own: only on Linux they do."""
     if sys.platform == "linux":
-        base = os.getpriority(os.PRIO_PROCESS, os.getpid())  # the main thread's: the process may stand back itself
+        base = os.getpriority(os.PRIO_PROCESS, os.getpid())  # not 0 when the process itself was started with nice
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(base + steps, LEAST))

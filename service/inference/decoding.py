@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from service.cores import BESIDE, COMPUTING, stand_back
+from service.cores import BESIDE, COMPUTING, lower_priority
 from service.inference import images
 from service.inference.lanes import INTERACTIVE, Lane
 from service.inference.predictions import ImageInfo, InputSpec
@@ -33,8 +33,8 @@ class Decoders:
 
     def __init__(self, workers: int, limits: images.Limits) -> None:
         self._limits = limits
-        self._callers = ThreadPoolExecutor(workers, "decode", stand_back, (COMPUTING,))
-        self._bulk = ThreadPoolExecutor(workers, "decode-bulk", stand_back, (BESIDE,))
+        self._callers = ThreadPoolExecutor(workers, "decode", lower_priority, (COMPUTING,))
+        self._bulk = ThreadPoolExecutor(workers, "decode-bulk", lower_priority, (BESIDE,))
 
     async def decode(
         self, data: bytes, profile: Profile, spec: InputSpec, lane: Lane, sha256: str | None = None

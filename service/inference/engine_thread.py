@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from service.cores import COMPUTING, stand_back
+from service.cores import COMPUTING, lower_priority
 from service.errors import NotReady, StartError
 from service.inference.calibration import Curve, best, keep_curve, measure, read_curve, still_true
 from service.inference.engines.engine import Begun, EarlyEngine, Engine, Pixels, Scores
@@ -81,7 +81,7 @@ class EngineThread:
         self._engine: Engine | None = None
         self._next: _Batch | None = None
         self._ended = 0.0  # the last batch
-        self._thread = ThreadPoolExecutor(1, "engine", stand_back, (COMPUTING,))
+        self._thread = ThreadPoolExecutor(1, "engine", lower_priority, (COMPUTING,))
 
     async def load(self, max_batch: int | None, *, measures: bool = True, at_least: int = 1) -> None:
         """Make the engine, load, warm and try it. Every batch up to `max_batch`, or `at_least`, was run once then.

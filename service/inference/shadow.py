@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from service.cores import BESIDE, stand_back
+from service.cores import BESIDE, lower_priority
 from service.errors import Conflict, GlimtError, StartError
 from service.inference.engine_thread import EngineThread, Scored
 from service.inference.images import Limits, read
@@ -72,7 +72,7 @@ class Shadow:
         thread = self._loading = EngineThread(serving)
         try:
             await thread.load(1)
-            await thread.call(lambda: stand_back(BESIDE))  # not before: the served model uses OpenVINO's threads too
+            await thread.call(lambda: lower_priority(BESIDE))  # after loading: OpenVINO's threads serve too
             if self._loading is not thread:
                 raise Conflict("It was stopped while it was being loaded.")
         except BaseException as error:
@@ -123,7 +123,7 @@ class Shadow:
         served, candidate = scored.serving, thread.serving
         served_label = top_k(scored.scores, served.classes, 1)[0]
 
-        def compare() -> ShadowResult:  # decoded again: the input may have another size, and only this thread is nice
+        def compare() -> ShadowResult:  # decoded again: the input may have another size, and nobody waits here
             pixels, _ = read(data, self._limits, profile, candidate.input, sha256=sha256)
             label = top_k(thread.predict([pixels])[0].scores, candidate.classes, 1)[0]
             result = ShadowResult(sha256, served.model, candidate.model, served_label, label)

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from service.cores import usable_cores
+from service.cores import LEAST, usable_cores
 from service.errors import Conflict, GlimtError, StoreFull
 from service.files import NO_ROOM
 from service.settings import Settings
@@ -110,7 +110,7 @@ def _of_the_disk(error: OSError) -> dict[str, str]:
 
 def stand_back() -> None:
     """Take only what nobody else on the machine wants, and no more threads than there are cores."""
-    os.nice(19)
+    os.nice(LEAST)
     if hasattr(os, "SCHED_IDLE"):  # Linux: whoever else wakes up goes first, at once
         with suppress(OSError):
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))

@@ -21,6 +21,7 @@ from perf.visitors import ANSWERED, FINE, Visitors
 from service.errors import Unavailable
 from service.inference.engines.engine import Pixels, Scores
 from tests.fakes import GatedEngine
+from tests.warp import warped
 from tests.world import free_socket, make_app, png, under_uvicorn, until
 
 CHANCE = random.Random(1)
@@ -111,24 +112,25 @@ async def test_what_should_not_be_is_counted(tmp_path: Path, monkeypatch: pytest
     assert not judge(parse(["--seconds", "2000", "--every", "10"]), visitors, samples(lambda at_s: 300.0))
 
 
+@warped
 async def test_the_rush_is_over_when_it_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three times as many for its time; then those who stay."""
-    inside, most = 0, list[int]()
+    inside, seen = 0, list[int]()
 
     async def visit() -> str:
         nonlocal inside
         inside += 1
-        most.append(inside)
-        await asyncio.sleep(0.01)
+        seen.append(inside)
+        await asyncio.sleep(1)
         inside -= 1
         return ANSWERED
 
     monkeypatch.setattr(Visitors, "guests", {"one": visitors_module.Guests(2, 0.0, visit)})
     visitors = Visitors(1, [png(1)], httpx2.AsyncClient())
-    await visitors.crowd(0.3, rush_s=0.1)
-    assert max(most) == 6
-    assert max(most[-10:]) == 2
-    assert visitors.ledger == {("one", ANSWERED): len(most)}
+    await visitors.crowd(10, rush_s=3)
+    assert max(seen[: 3 * 6]) == 6
+    assert max(seen[3 * 6 :]) == 2
+    assert visitors.ledger == {("one", ANSWERED): 3 * 6 + 7 * 2}
 
 
 @pytest.mark.parametrize(("headers", "end"), [({"retry-after": "0"}, "refused"), ({}, "503")])
